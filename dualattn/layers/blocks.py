@@ -1,0 +1,191 @@
+"""Residual blocks and stages of the Dual-Attention backbone (MPT Eq. 2)."""
+
+from typing import Sequence
+
+import torch
+import torch.nn as nn
+from timm.layers import DropPath, Mlp, get_act_layer, get_norm_layer
+from timm.models import checkpoint_seq
+from torch import Tensor
+
+from dualattn.layers.attention import FactorizedChannelAttention, SeparableDilatedAttention
+from dualattn.layers.stem import Downsample
+
+__all__ = ['ATTENTION_TYPES', 'DualAttnBlock', 'DualAttnStage', 'ResidualAttention']
+
+# the attentions of MPT Table III: separable dilated, dilated, factorized channel, channel
+ATTENTION_TYPES = ('sda', 'da', 'fca', 'ca')
+
+
+def _make_attention(attn_type: str, dim: int, window_size: int, head_dim: int, qkv_bias: bool, **dd) -> nn.Module:
+    if attn_type in ('sda', 'da'):
+        return SeparableDilatedAttention(
+            dim, window_size, head_dim, qkv_bias=qkv_bias, separable=attn_type == 'sda', **dd)
+    if attn_type in ('fca', 'ca'):
+        group_dim = head_dim if attn_type == 'fca' else None
+        return FactorizedChannelAttention(
+            dim, group_dim, qkv_bias=qkv_bias, separable=attn_type == 'fca', **dd)
+    raise ValueError(f'unknown attention {attn_type!r}; expected one of {", ".join(ATTENTION_TYPES)}')
+
+
+class ResidualAttention(nn.Module):
+    """x + Attn(LN(x)), then x + MLP(LN(x)): one line of MPT Eq. 2.
+
+    Args:
+        dim: channels C.
+        attn_type: one of `ATTENTION_TYPES`.
+        window_size: tokens per side of a dilated window; unused by the channel attentions.
+        head_dim: channels of a head, and of a channel group.
+        mlp_ratio: hidden channels of the MLP over `dim`.
+        qkv_bias: bias in the projections of Q, K and V.
+        drop_path: rate of stochastic depth on both residuals.
+        norm_layer: normalisation of the last dimension.
+        act_layer: activation of the MLP.
+
+    Raises:
+        ValueError: `attn_type` is unknown.
+    """
+
+    def __init__(
+            self,
+            dim: int,
+            attn_type: str,
+            window_size: int = 7,
+            head_dim: int = 32,
+            mlp_ratio: float = 4.,
+            qkv_bias: bool = True,
+            drop_path: float = 0.,
+            norm_layer: str = 'layernorm',
+            act_layer: str = 'gelu',
+            device=None,
+            dtype=None,
+    ):
+        super().__init__()
+        dd = {'device': device, 'dtype': dtype}
+        norm, act = get_norm_layer(norm_layer), get_act_layer(act_layer)
+        self.norm1 = norm(dim, **dd)
+        self.attn = _make_attention(attn_type, dim, window_size, head_dim, qkv_bias, **dd)
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0. else nn.Identity()
+        self.norm2 = norm(dim, **dd)
+        self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio), act_layer=act, **dd)
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0. else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x: (B, H, W, C) float to the same shape."""
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+
+class DualAttnBlock(nn.Sequential):
+    """One residual attention after another, in the order given (MPT Eq. 2; its rows in Table III).
+
+    Args:
+        dim: channels C.
+        attn_types: attentions in order of application, ('fca', 'sda') for colour, ('sda', 'fca') for recognition.
+        window_size: tokens per side of a dilated window.
+        head_dim: channels of a head, and of a channel group.
+        mlp_ratio: hidden channels of each MLP over `dim`.
+        qkv_bias: bias in the projections of Q, K and V.
+        drop_path: rate of stochastic depth on all residuals.
+        norm_layer: normalisation of the last dimension.
+        act_layer: activation of the MLPs.
+    """
+
+    def __init__(
+            self,
+            dim: int,
+            attn_types: Sequence[str],
+            window_size: int = 7,
+            head_dim: int = 32,
+            mlp_ratio: float = 4.,
+            qkv_bias: bool = True,
+            drop_path: float = 0.,
+            norm_layer: str = 'layernorm',
+            act_layer: str = 'gelu',
+            device=None,
+            dtype=None,
+    ):
+        super().__init__(*[
+            ResidualAttention(
+                dim,
+                attn_type,
+                window_size=window_size,
+                head_dim=head_dim,
+                mlp_ratio=mlp_ratio,
+                qkv_bias=qkv_bias,
+                drop_path=drop_path,
+                norm_layer=norm_layer,
+                act_layer=act_layer,
+                device=device,
+                dtype=dtype,
+            )
+            for attn_type in attn_types
+        ])
+
+
+class DualAttnStage(nn.Module):
+    """A downsampling convolution and the blocks at its resolution (a row of MPT Table VIII).
+
+    Args:
+        in_chans: channels of the input.
+        dim: channels C of the stage.
+        depth: number of blocks.
+        stride: stride of the downsampling convolution.
+        attn_types: attentions of each block, in order.
+        window_size: tokens per side of a dilated window.
+        head_dim: channels of a head, and of a channel group.
+        mlp_ratio: hidden channels of each MLP over `dim`.
+        qkv_bias: bias in the projections of Q, K and V.
+        drop_path_rates: rate of stochastic depth of each block.
+        norm_layer: normalisation of the last dimension.
+        act_layer: activation of the MLPs.
+    """
+
+    def __init__(
+            self,
+            in_chans: int,
+            dim: int,
+            depth: int,
+            stride: int,
+            attn_types: Sequence[str],
+            window_size: int,
+            head_dim: int,
+            mlp_ratio: float,
+            qkv_bias: bool,
+            drop_path_rates: Sequence[float],
+            norm_layer: str,
+            act_layer: str,
+            device=None,
+            dtype=None,
+    ):
+        super().__init__()
+        dd = {'device': device, 'dtype': dtype}
+        self.grad_checkpointing = False
+        self.downsample = Downsample(in_chans, dim, stride=stride, norm_layer=norm_layer, **dd)
+        self.blocks = nn.Sequential(*[
+            DualAttnBlock(
+                dim,
+                attn_types,
+                window_size=window_size,
+                head_dim=head_dim,
+                mlp_ratio=mlp_ratio,
+                qkv_bias=qkv_bias,
+                drop_path=drop_path_rates[i],
+                norm_layer=norm_layer,
+                act_layer=act_layer,
+                **dd,
+            )
+            for i in range(depth)
+        ])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x: (B, in_chans, H, W) float to (B, C, ceil(H / stride), ceil(W / stride)).
+
+        Both ends are NCHW views of NHWC memory (channels_last), so that stages compose without copies.
+        """
+        x = self.downsample(x.permute(0, 2, 3, 1))
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x = checkpoint_seq(self.blocks, x)
+        else:
+            x = self.blocks(x)
+        return x.permute(0, 3, 1, 2)

@@ -1,0 +1,106 @@
+"""Plain PyTorch definitions of both attentions: the meaning that every faster backend has to reproduce.
+
+Letters: B batch, H x W map, C channels, D channels of a head, M channels of a group, G x G tokens of a dilated window.
+"""
+
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from timm.models import register_notrace_function
+from torch import Tensor
+
+__all__ = ['factorized_channel_attention', 'separable_dilated_attention']
+
+
+def _real_keys(h: int, w: int, grid: Tuple[int, int], device: torch.device) -> Tensor:
+    """Tell which tokens of each dilated window lie on the map and which on its padding.
+
+    Returns:
+        (n_windows, 1, 1, G * G) bool, True for a real token, in the window order of `separable_dilated_attention`.
+    """
+    gh, gw = grid
+    sh, sw = (h + gh - 1) // gh, (w + gw - 1) // gw
+    rows = torch.arange(gh * sh, device=device) < h
+    cols = torch.arange(gw * sw, device=device) < w
+    real = rows[:, None] & cols[None, :]
+    # (gh * sh, gw * sw) -> (sh * sw, 1, 1, gh * gw)
+    return real.view(gh, sh, gw, sw).permute(1, 3, 0, 2).reshape(sh * sw, 1, 1, gh * gw)
+
+
+@register_notrace_function  # the padding depends on H and W
+def separable_dilated_attention(qkv: Tensor, window_size: Tuple[int, int], num_heads: int, scale: float) -> Tensor:
+    """Attend inside windows of G x G tokens that are sampled with stride (H/G, W/G) over the whole map.
+
+    MPT Eq. 5 and 6 after the projections: the dilated partition, softmax(Q K^T * scale) V per head, and the reverse.
+    A side that G does not divide is padded at its end; padded tokens are masked out of every softmax. Each window
+    keeps at least one real token, because a stride never exceeds the side of the map.
+
+    Args:
+        qkv: (B, H, W, 3C) float; queries, keys and values one after the other, heads contiguous inside each.
+        window_size: tokens (rows, columns) of a window.
+        num_heads: heads that share C evenly.
+        scale: factor on Q K^T, usually D ** -0.5.
+
+    Returns:
+        (B, H, W, C), the dtype of `qkv`.
+    """
+    b, h, w, c3 = qkv.shape
+    gh, gw = window_size
+    sh, sw = (h + gh - 1) // gh, (w + gw - 1) // gw
+    pad_h, pad_w = gh * sh - h, gw * sw - w
+    padded = pad_h > 0 or pad_w > 0
+    if padded:
+        qkv = F.pad(qkv, (0, 0, 0, pad_w, 0, pad_h))
+    d = c3 // (3 * num_heads)
+
+    # (B, gh * sh, gw * sw, 3 * heads * D) -> (3, B * sh * sw, heads, gh * gw, D)
+    qkv = qkv.reshape(b, gh, sh, gw, sw, 3, num_heads, d).permute(5, 0, 2, 4, 6, 1, 3, 7)
+    q, k, v = qkv.reshape(3, b * sh * sw, num_heads, gh * gw, d).unbind(0)
+    attn = (q * scale) @ k.transpose(-2, -1)
+    if padded:
+        # inference on empty batches must keep working, hence expand + reshape rather than repeat
+        real = _real_keys(h, w, (gh, gw), attn.device)
+        real = real.expand(b, -1, -1, -1, -1).reshape(b * sh * sw, 1, 1, gh * gw)
+        attn = attn.masked_fill(~real, float('-inf'))
+    out = attn.softmax(dim=-1) @ v
+
+    # (B * sh * sw, heads, gh * gw, D) -> (B, gh * sh, gw * sw, heads * D)
+    out = out.reshape(b, sh, sw, num_heads, gh, gw, d).permute(0, 4, 1, 5, 2, 3, 6)
+    out = out.reshape(b, gh * sh, gw * sw, num_heads * d)
+    return out[:, :h, :w] if padded else out
+
+
+def _channel_logits(q: Tensor, k: Tensor) -> Tensor:
+    """Multiply (B, groups, M, N) queries and keys to (B, groups, M, M) logits, in float32 for half precision."""
+    if q.dtype != torch.float16 and q.dtype != torch.bfloat16:
+        return q @ k.transpose(-2, -1)
+    if torch.jit.is_scripting():  # TorchScript takes a constant device in autocast alone
+        return q.float() @ k.float().transpose(-2, -1)
+    with torch.autocast(device_type=q.device.type, enabled=False):
+        return q.float() @ k.float().transpose(-2, -1)
+
+
+@register_notrace_function  # reshapes with H and W
+def factorized_channel_attention(qkv: Tensor, num_groups: int, scale: float) -> Tensor:
+    """Attend between the channels of each group, over all tokens of the map.
+
+    MPT Eq. 3 and 4 after the projections: softmax(Q^T K * scale) V^T inside each of C/M groups. The logits sum over
+    H x W products, more than half precision can hold, so the M x M part is computed in float32 at least.
+
+    Args:
+        qkv: (B, H, W, 3C) float; queries, keys and values one after the other, groups contiguous inside each.
+        num_groups: groups that share C evenly.
+        scale: factor on Q^T K, usually M ** -0.5.
+
+    Returns:
+        (B, H, W, C), the dtype of `qkv`.
+    """
+    b, h, w, c3 = qkv.shape
+    m = c3 // (3 * num_groups)
+    # (B, H, W, 3 * groups * M) -> (3, B, groups, M, H * W)
+    q, k, v = qkv.reshape(b, h * w, 3, num_groups, m).permute(2, 0, 3, 4, 1).unbind(0)
+    attn = _channel_logits(q * scale, k).softmax(dim=-1).to(qkv.dtype)
+    out = attn @ v
+    # (B, groups, M, H * W) -> (B, H, W, groups * M)
+    return out.permute(0, 3, 1, 2).reshape(b, h, w, num_groups * m)

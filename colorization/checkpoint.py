@@ -1,0 +1,218 @@
+"""The one loader and saver of network weights: safetensors that describe their network, and .pth files read safely."""
+
+import json
+import os
+import pickle
+import struct
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from colorization.models import build_network
+
+FORMAT = 'dualattn.colorizer/1'
+# Where training and wrappers put the network inside a state dict, the preferred place first.
+_PREFIXES = ('ema_generator.module.', 'generator.', 'module.', '_orig_mod.')
+_NESTS = ('state_dict', 'params', 'model')
+_HALF_MIN_DIMS = 2  # biases, norms and running statistics stay float32: they are small and lose most
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be used; the message names the file, the reason and what to do."""
+
+
+def default_weights_path() -> Path:
+    """Return the path of the weights that ship inside the package.
+
+    Raises:
+        FileNotFoundError: this installation has none.
+    """
+    path = Path(__file__).parent / 'weights' / 'mpt_small.safetensors'
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path} is missing, so there are no default weights. Install the package again, or name a weights file.'
+        )
+    return path
+
+
+def save_network(network: nn.Module, path: str | os.PathLike, half: bool = False, **metadata: str) -> None:
+    """Write the weights of a network with the description to rebuild it, whole or not at all.
+
+    Args:
+        network: has an attribute `config` that `build_network` takes.
+        path: a file to be written or replaced, with the suffix .safetensors.
+        half: store weight matrices and kernels as float16, which halves the file.
+        metadata: further items for the header, such as iteration='1000'.
+
+    Raises:
+        ValueError: the suffix is another one, a reserved item is given, or a weight is not finite (as float16).
+        TypeError: an item is not a string.
+        OSError: the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != '.safetensors':
+        raise ValueError(f"{path}: weights are saved as .safetensors, got the suffix '{path.suffix}'")
+    for key, value in metadata.items():
+        if key in ('format', 'network'):
+            raise ValueError(f"metadata '{key}' is written by save_network itself")
+        if not isinstance(value, str):
+            raise TypeError(f"metadata '{key}' must be a string, got {type(value).__name__}")
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        dtype = torch.float16 if half and tensor.is_floating_point() and tensor.ndim >= _HALF_MIN_DIMS else tensor.dtype
+        # clone: tied weights share memory, which the format does not allow
+        tensors[name] = tensor.detach().to('cpu', dtype).clone(memory_format=torch.contiguous_format)
+        if tensor.is_floating_point() and not bool(tensors[name].isfinite().all()):
+            raise ValueError(f"'{name}' holds values that are not finite as {tensors[name].dtype}; nothing was saved")
+    header = {**metadata, 'format': FORMAT, 'network': json.dumps(network.config)}
+    temporary = path.with_name(f'.{uuid.uuid4().hex}.tmp')
+    try:
+        # not save_file, which makes files that only their owner may read
+        temporary.write_bytes(save(tensors, metadata=header))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f'{path}: cannot be written: {error.strerror or error}; choose another place') from error
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+
+
+def load_network(
+    path: str | os.PathLike, config: dict[str, Any] | None = None, device: str | torch.device = 'cpu'
+) -> nn.Module:
+    """Build a network and load its weights strictly, as float32, ready for inference.
+
+    Args:
+        path: a file of `save_network`, or a .pth/.pt/.safetensors file with a state dict (plain, inside 'state_dict',
+            'params' or 'model', or a training checkpoint, whose averaged weights are preferred).
+        config: the network's description, as `build_network` takes it. Needed where the file has none; where it has
+            one, both must agree.
+        device: where the network goes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is broken, would run code, does not say which network it is for, or is for another.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such weights file')
+    state, stored = _read_safetensors(path) if _is_safetensors(path) else (_read_torch_file(path), None)
+    if stored is None and config is None:
+        raise CheckpointError(
+            f'{path}: holds weights but not which network they belong to; give the network config as well'
+        )
+    try:
+        network = build_network(stored if config is None else config)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f'{path}: its network cannot be built: {error}') from error
+    _check_same_config(path, stored, network)
+    _check_tensors(path, state, network.state_dict())
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{path}: '{name}' holds NaN or infinite values; the training had diverged")
+    network.load_state_dict(state)  # copies into the float32 tensors of the network
+    return network.to(device).eval()
+
+
+def _is_safetensors(path: Path) -> bool:
+    with open(path, 'rb') as file:
+        head = file.read(9)
+    if head[8:] == b'{':  # 8 bytes of length, then JSON
+        return True
+    if head[:4] == b'PK\x03\x04' or head[:1] == b'\x80':  # zip archive or bare pickle of torch.save
+        return False
+    raise CheckpointError(
+        f'{path}: neither a safetensors nor a torch file ({path.stat().st_size} bytes); it may be truncated or another '
+        'kind of file'
+    )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Return the state dict and, where the header has it, the network's description."""
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f'{path}: broken or truncated safetensors file ({error}); get it again') from error
+    kind = metadata.get('format', '')
+    if kind.startswith('dualattn.') and kind != FORMAT:
+        raise CheckpointError(f"{path}: has the format '{kind}', this version reads '{FORMAT}'; update the package")
+    if kind != FORMAT:
+        return _strip_prefixes(path, state), None
+    try:
+        config = json.loads(metadata['network'])
+        if not isinstance(config, dict):
+            raise ValueError(f'expected a dict, got {config!r}')
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f'{path}: the description of its network is broken: {error}') from error
+    return state, config
+
+
+def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f'{path}: holds Python objects besides tensors, or is broken. Such objects can run code, so they are never '
+            f'loaded; save the plain state dict where the file was made. ({str(error).splitlines()[0]})'
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        raise CheckpointError(f'{path}: broken or truncated file ({error}); get it again') from error
+    for nest in _NESTS:
+        if isinstance(content, dict) and isinstance(content.get(nest), dict):
+            content = content[nest]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f'{path}: holds no state dict, neither at the top nor in {", ".join(_NESTS)}')
+    return _strip_prefixes(path, content)
+
+
+def _strip_prefixes(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the part of a state dict that is the network's, named as the network names it."""
+    for prefix in _PREFIXES:
+        inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        if inner:
+            return _strip_prefixes(path, inner)
+    return state
+
+
+def _check_same_config(path: Path, stored: dict[str, Any] | None, network: nn.Module) -> None:
+    """Refuse a config that builds another network than the one the file describes, even if all shapes agree."""
+    if stored is None:
+        return
+    given = json.loads(json.dumps(network.config))
+    wrong = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
+    if wrong:
+        details = '; '.join(f'{key}: file {stored.get(key)!r}, config {given.get(key)!r}' for key in wrong[:4])
+        raise CheckpointError(f'{path}: is for another network than the config describes ({details})')
+
+
+def _check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Refuse a state dict that is not exactly the network's, with the likely cause."""
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    misshapen = [
+        f'{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}'
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if not (missing or unexpected or misshapen):
+        return
+    if len(missing) > len(expected) // 2:
+        cause = 'the file is for another architecture'
+    elif misshapen:
+        cause = 'the file is for a variant of other widths'
+    else:
+        cause = 'the file is for a variant with other parts, or was edited'
+    parts = [
+        f'{len(names)} {title} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
+        for title, names in (('missing', missing), ('unexpected', unexpected), ('misshapen', misshapen))
+        if names
+    ]
+    raise CheckpointError(f'{path}: its tensors do not fit the network: {"; ".join(parts)}. Likely {cause}.')

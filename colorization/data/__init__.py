@@ -1,0 +1,21 @@
+"""Training and validation data; importing this registers data sets, sampler and transforms with mmengine."""
+
+from colorization.data.dataset import (
+    ColorImageDataset,
+    PackagedPhotos,
+    PhotoDataset,
+    packaged_color_photos,
+    packaged_gray_photos,
+)
+from colorization.data.sampler import ReproducibleSampler
+from colorization.data.transforms import ColorEnhance
+
+__all__ = [
+    'ColorEnhance',
+    'ColorImageDataset',
+    'PackagedPhotos',
+    'PhotoDataset',
+    'ReproducibleSampler',
+    'packaged_color_photos',
+    'packaged_gray_photos',
+]

@@ -1,0 +1,277 @@
+"""Colour photographs as training and validation data: a folder, a list file, or what the dependencies ship."""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, TRANSFORMS
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from colorization.images import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, read_rgb
+
+
+class PhotoDataset(Dataset):
+    """Colour photographs from a given list of files; the two classes below say where the files come from.
+
+    A file that cannot be used is reported once with its path, and the next usable one takes its place.
+
+    Args:
+        files: the image files, in the order of their indices.
+        prepare: configs of registered transforms without randomness (resize, centre crop); their result is what `cache`
+            keeps.
+        augment: configs of registered transforms that may be random.
+        cache: read and prepare all images now, and keep them in memory as 8-bit tensors; worker processes share them.
+        max_pixels: a larger image cannot be used.
+        min_side: nor can one whose shorter side has fewer pixels than this.
+        max_aspect: nor can one that is so many times longer than wide: resized by its shorter side, a strip of
+            1 x 4000 pixels would fill the memory.
+        decode_min_side: lets JPEG decoding shrink by 2, 4 or 8 as long as both sides stay at least this long; much
+            faster for large photographs that are resized anyway. None decodes at full size.
+
+    Raises:
+        ValueError: none of the files can be used.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[Path],
+        prepare: Sequence[dict] = (),
+        augment: Sequence[dict] = (),
+        cache: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        min_side: int = 16,
+        max_aspect: float = 10.0,
+        decode_min_side: int | None = None,
+    ):
+        self.files = [Path(file) for file in files]
+        self.prepare = v2.Compose([TRANSFORMS.build(cfg) for cfg in prepare]) if prepare else torch.nn.Identity()
+        self.augment = v2.Compose([TRANSFORMS.build(cfg) for cfg in augment]) if augment else torch.nn.Identity()
+        self.max_pixels = max_pixels
+        self.min_side = min_side
+        self.max_aspect = max_aspect
+        self.decode_min_side = decode_min_side
+        # Shared with the worker processes, so that a broken file is read and reported once, not once per worker.
+        self._unusable = torch.zeros(len(self.files), dtype=torch.bool).share_memory_()
+        self._cache: list[torch.Tensor | None] | None = None
+        if cache:
+            self._cache = [self._read(index) for index in range(len(self.files))]
+            size = sum(image.nbytes for image in self._cache if image is not None) / 2**20
+            message = f'{len(self.files)} images are held in memory, {size:.0f} MiB'
+            print_log(message, logger='current', level=logging.INFO)
+        self._usable(0)  # raises now rather than in a worker when there is nothing to learn from
+
+    @property
+    def metainfo(self) -> dict:
+        """What mmengine stores beside the weights: nothing that a colorizer needs."""
+        return {}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict:
+        """Read one image.
+
+        Args:
+            key: an index, or `(index, draw)` from `ReproducibleSampler`; `draw` seeds the random transforms, which then
+                neither read nor change the random state of the process.
+
+        Returns:
+            `inputs`: (3, H, W) uint8, RGB in [0, 255]; `path`: the file that was read.
+        """
+        index, draw = key if isinstance(key, tuple) else (key, None)
+        index, image = self._usable(index)
+        if draw is None:
+            image = self.augment(image)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(draw)
+                image = self.augment(image)
+        return dict(inputs=image.contiguous(), path=str(self.files[index]))
+
+    def _usable(self, index: int) -> tuple[int, torch.Tensor]:
+        """Return the first image that can be used from `index` on, around the end if need be, and its index."""
+        for step in range(len(self.files)):
+            candidate = (index + step) % len(self.files)
+            image = self._read(candidate) if self._cache is None else self._cache[candidate]
+            if image is not None:
+                return candidate, image
+        raise ValueError(f'none of the {len(self.files)} image files can be used, {self.files[0]} for one.')
+
+    def _read(self, index: int) -> torch.Tensor | None:
+        """Read and prepare one file: (3, H, W) uint8, or None (reported once) if it cannot be used."""
+        if self._unusable[index]:
+            return None
+        file = self.files[index]
+        try:
+            pixels = read_rgb(file, max_pixels=self.max_pixels, min_side=self.decode_min_side)
+            height, width, _ = pixels.shape
+            if min(height, width) < self.min_side or max(height, width) > self.max_aspect * min(height, width):
+                raise ImageError(
+                    f'{file}: {width} x {height} pixels; expected sides of at least {self.min_side} pixels, one not '
+                    f'more than {self.max_aspect:g} times the other'
+                )
+        except ImageError as error:
+            self._unusable[index] = True
+            message = f'{error}; the next usable image of the data set takes its place'
+            print_log(message, logger='current', level=logging.WARNING)
+            return None
+        return self.prepare(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # (H, W, 3) -> (3, H, W)
+
+
+@DATASETS.register_module()
+class ColorImageDataset(PhotoDataset):
+    """All colour images below a folder, sorted by path: class folders (ImageNet), sub-folders, or one flat folder.
+
+    Only colour photographs are needed: the gray input is made from them.
+
+    Args:
+        data_root: a folder or several.
+        list_file: a text file with one path per line, relative to the one `data_root`; only these are used, in the
+            order of the list.
+        limit: use only the first so many (the protocol "val5k" is the first 5,000 of ImageNet's validation set).
+        kwargs: see `PhotoDataset`.
+
+    Raises:
+        FileNotFoundError: a folder, the list file, or a file that it names is missing.
+        ValueError: a folder without a usable image, an empty list, or a list with several folders.
+    """
+
+    def __init__(
+        self,
+        data_root: str | Sequence[str],
+        list_file: str | None = None,
+        limit: int | None = None,
+        **kwargs,
+    ):
+        roots = [Path(root) for root in ([data_root] if isinstance(data_root, (str, Path)) else data_root)]
+        if not roots:
+            raise ValueError('ColorImageDataset needs at least one folder in data_root, got none.')
+        if limit is not None and limit < 1:
+            raise ValueError(f'ColorImageDataset needs limit >= 1, got {limit}.')
+        for root in roots:
+            if not root.is_dir():
+                raise FileNotFoundError(
+                    f'the image folder {str(root)!r} does not exist (looked for {root.resolve()}). Put colour '
+                    'photographs there (sub-folders are searched too), or name another folder with '
+                    '--cfg-options train_dataloader.dataset.data_root=FOLDER (val_dataloader, test_dataloader '
+                    'likewise). configs/colorize/mpt_demo.py runs without any data of your own.'
+                )
+        if list_file is not None:
+            if len(roots) > 1:
+                raise ValueError(f'a list_file goes with one data_root, got {len(roots)} folders.')
+            files = _listed_files(Path(list_file), roots[0])
+        else:
+            files = [file for root in roots for file in _folder_files(root)]
+        super().__init__(files[:limit], **kwargs)
+
+
+def _folder_files(root: Path) -> list[Path]:
+    """Return the image files below `root`, hidden ones left out, sorted by path component."""
+    files = []
+    visited = set()
+    # Linked folders are followed, since subsets of ImageNet are often made of links; `visited` ends a circle of links.
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        files += [Path(folder, name) for name in names if not name.startswith('.')]
+    files = sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=lambda file: file.parts)
+    if not files:
+        known = ', '.join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f'no image in {str(root)!r} or its sub-folders; looked for files that end with {known}.')
+    return files
+
+
+def _listed_files(list_file: Path, root: Path) -> list[Path]:
+    """Return the files that `list_file` names below `root`, in its order."""
+    if not list_file.is_file():
+        raise FileNotFoundError(f'list_file {str(list_file)!r} does not exist (looked for {list_file.resolve()}).')
+    names = [line.strip() for line in list_file.read_text(encoding='utf-8').splitlines()]
+    files = [root / name for name in names if name]
+    if not files:
+        raise ValueError(f'list_file {str(list_file)!r} names no image; it should hold one relative path per line.')
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'{len(missing)} of the {len(files)} images that {str(list_file)!r} names are not below {str(root)!r}, '
+            f'the first is {str(missing[0])!r}.'
+        )
+    return files
+
+
+# Photographs inside the wheels themselves, by package and folder. scikit-image and scikit-learn have more, but those
+# are downloads, drawings, or pictures whose colours teach nothing about photographs (microscopy, fundus, deep sky).
+_PACKAGED_COLOR = {
+    'astronaut': ('skimage', 'data/astronaut.png'),
+    'chelsea': ('skimage', 'data/chelsea.png'),
+    'coffee': ('skimage', 'data/coffee.png'),
+    'motorcycle': ('skimage', 'data/motorcycle_left.png'),
+    'rocket': ('skimage', 'data/rocket.jpg'),
+    'china': ('sklearn', 'datasets/images/china.jpg'),
+    'flower': ('sklearn', 'datasets/images/flower.jpg'),
+}
+_PACKAGED_GRAY = {
+    'camera': ('skimage', 'data/camera.png'),
+    'coins': ('skimage', 'data/coins.png'),
+    'moon': ('skimage', 'data/moon.png'),
+    'grass': ('skimage', 'data/grass.png'),
+    'brick': ('skimage', 'data/brick.png'),
+}
+
+
+def packaged_color_photos() -> dict[str, Path]:
+    """Return name -> file of the colour photographs inside the installed scikit-image and scikit-learn.
+
+    Raises:
+        FileNotFoundError: a package, or a file that it is known to ship, is not there.
+    """
+    return {name: _packaged_file(*place) for name, place in _PACKAGED_COLOR.items()}
+
+
+def packaged_gray_photos() -> dict[str, Path]:
+    """Return name -> file of the genuine black-and-white photographs inside the installed scikit-image.
+
+    Raises:
+        FileNotFoundError: as for `packaged_color_photos`.
+    """
+    return {name: _packaged_file(*place) for name, place in _PACKAGED_GRAY.items()}
+
+
+def _packaged_file(package: str, name: str) -> Path:
+    spec = find_spec(package)  # finds the folder without importing the package
+    if spec is None or spec.origin is None:
+        wheel = {'skimage': 'scikit-image', 'sklearn': 'scikit-learn'}[package]
+        raise FileNotFoundError(f'the photographs of {wheel} are needed: pip install {wheel}')
+    file = Path(spec.origin).parent / name
+    if not file.is_file():
+        raise FileNotFoundError(f'{file} is missing; this version of {package} does not ship it.')
+    return file
+
+
+@DATASETS.register_module()
+class PackagedPhotos(PhotoDataset):
+    """The colour photographs that scikit-image and scikit-learn ship inside their wheels: data for a demo, offline.
+
+    Args:
+        names: which of `packaged_color_photos`, in this order; None takes all.
+        kwargs: see `PhotoDataset`.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: a package is not installed, or does not ship the file.
+    """
+
+    def __init__(self, names: Sequence[str] | None = None, **kwargs):
+        photos = packaged_color_photos()
+        names = list(photos) if names is None else list(names)
+        unknown = [name for name in names if name not in photos]
+        if unknown or not names:
+            raise ValueError(f'PackagedPhotos knows {", ".join(photos)}; got {names}.')
+        super().__init__([photos[name] for name in names], **kwargs)

@@ -1,0 +1,48 @@
+"""Image transforms of the data sets: torchvision's own as `torchvision/Resize` etc., and DDColor's colour enhancement.
+
+Each takes and returns a (3, H, W) uint8 RGB tensor.
+"""
+
+import torch
+from mmengine.registry import TRANSFORMS
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+# Registered with a prefix, as mmpretrain does: mmcv owns `Resize`, `CenterCrop`, ... in the same registry, for NumPy
+# images. A dot would not do, since mmengine reads the part in front of it as the name of a library's registry.
+for _name, _value in vars(v2).items():
+    if isinstance(_value, type) and issubclass(_value, v2.Transform) and _value is not v2.Transform:
+        TRANSFORMS.register_module(name=f'torchvision/{_name}', module=_value)
+
+
+@TRANSFORMS.register_module()
+class ColorEnhance(torch.nn.Module):
+    """Make the colours of a training image more vivid (DDColor, code of the data set: `color_enhance_factor`).
+
+    The image is moved away from its own gray version by `factor`: `factor * rgb + (1 - factor) * gray`, clipped to the
+    8-bit range, which is torchvision's saturation adjustment. It counters the desaturation that a regression loss
+    brings.
+
+    Args:
+        factor: 1 leaves the image as it is, 0 gives gray, 1.2 is DDColor's value.
+        prob: probability that an image is changed at all.
+
+    Raises:
+        ValueError: `factor` is negative, or `prob` is no probability.
+    """
+
+    def __init__(self, factor: float = 1.2, prob: float = 1.0):
+        super().__init__()
+        if factor < 0:
+            raise ValueError(f'ColorEnhance needs factor >= 0, got {factor}.')
+        if not 0 <= prob <= 1:
+            raise ValueError(f'ColorEnhance needs prob in [0, 1], got {prob}.')
+        self.factor = factor
+        self.prob = prob
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Enhance `rgb`: (3, H, W) uint8 in [0, 255] -> the same shape and range."""
+        # The number is drawn in any case, so that the draws of later transforms do not depend on `prob`.
+        if torch.rand(()) >= self.prob:
+            return rgb
+        return functional.adjust_saturation(rgb, self.factor)

@@ -1,0 +1,70 @@
+"""The semantic encoder: the maps at strides 4, 8, 16 and 32 of any timm model."""
+
+from typing import List, Optional
+
+import torch.nn as nn
+from timm.layers import LayerNorm2d
+from torch import Tensor
+
+from colorization.trunks import create_trunk
+
+__all__ = ['PYRAMID_STRIDES', 'PyramidEncoder']
+
+PYRAMID_STRIDES = (4, 8, 16, 32)
+
+
+class PyramidEncoder(nn.Module):
+    """A timm feature pyramid with a norm on each of its four maps (MPT Eq. 1, DDColor 3.1).
+
+    Args:
+        name: a timm model name: dualattn_*, convnext_*, swin_*, ...
+        in_chans: channels of the input.
+        weights: a file of classification weights, or `package:NAME`; None leaves the trunk untrained.
+        norm_eval: keep the trunk's batch norms at their running statistics while training, as small batches need it.
+        trunk_kwargs: keyword arguments of the timm model, for example `attn_types` or `drop_path_rate`; one that the
+            model does not know raises there.
+
+    Attributes:
+        chans: channels of the four maps, finest first.
+
+    Raises:
+        ValueError: the model has no map at one of the four strides.
+    """
+
+    def __init__(
+            self,
+            name: str,
+            in_chans: int = 1,
+            weights: Optional[str] = None,
+            norm_eval: bool = False,
+            trunk_kwargs: Optional[dict] = None,
+    ):
+        super().__init__()
+        self.norm_eval = norm_eval
+        self.trunk = create_trunk(name, weights, in_chans=in_chans, **(trunk_kwargs or {}))
+        reductions = self.trunk.feature_info.reduction()
+        missing = [stride for stride in PYRAMID_STRIDES if stride not in reductions]
+        if missing:
+            raise ValueError(f'an encoder needs maps at strides {PYRAMID_STRIDES}; {name} has {reductions}')
+        self.indices = [reductions.index(stride) for stride in PYRAMID_STRIDES]
+        self.chans = [self.trunk.feature_info.channels()[i] for i in self.indices]
+        # Swin and its like hand out NHWC; everything behind this class is NCHW
+        self.channels_last_trunk = getattr(self.trunk, 'output_fmt', 'NCHW') == 'NHWC'
+        self.norms = nn.ModuleList(LayerNorm2d(chans) for chans in self.chans)
+
+    def train(self, mode: bool = True) -> 'PyramidEncoder':
+        """Switch the mode, but leave batch norms in evaluation mode under `norm_eval`."""
+        super().train(mode)
+        if mode and self.norm_eval:
+            for module in self.trunk.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> List[Tensor]:
+        """Map x: (B, in_chans, H, W) float to four (B, chans[i], H / stride, W / stride) maps, finest first."""
+        features = self.trunk(x)
+        features = [features[i] for i in self.indices]
+        if self.channels_last_trunk:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        return [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]

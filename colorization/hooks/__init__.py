@@ -1,0 +1,18 @@
+"""Hooks of colorization trainings; importing this registers them with mmengine."""
+
+from colorization.hooks.chroma import ChromaWatchHook
+from colorization.hooks.curve import LossCurveHook, draw_curves, read_scalars
+from colorization.hooks.export import ExportWeightsHook
+from colorization.hooks.sheet import SheetHook, draw_sheet, save_sheet, to_picture
+
+__all__ = [
+    'ChromaWatchHook',
+    'ExportWeightsHook',
+    'LossCurveHook',
+    'SheetHook',
+    'draw_curves',
+    'draw_sheet',
+    'read_scalars',
+    'save_sheet',
+    'to_picture',
+]

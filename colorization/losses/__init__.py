@@ -1,0 +1,7 @@
+"""Losses of the colorizers, registered with mmengine."""
+
+from colorization.losses.gan import GANLoss, GradientPenalty
+from colorization.losses.perceptual import PerceptualLoss
+from colorization.losses.pixel import PixelLoss
+
+__all__ = ['GANLoss', 'GradientPenalty', 'PerceptualLoss', 'PixelLoss']

@@ -1,0 +1,30 @@
+"""Networks that map lightness to colour, and the way to rebuild one from its description."""
+
+from typing import Any, Dict
+
+import torch.nn as nn
+
+from colorization.models.critic import Critic
+from colorization.models.mpt import MPT
+
+__all__ = ['MPT', 'NETWORKS', 'Critic', 'build_network']
+
+# what a weights file may name as its network
+NETWORKS = {'MPT': MPT}
+
+
+def build_network(config: Dict[str, Any]) -> nn.Module:
+    """Rebuild a colorization network from its description.
+
+    Args:
+        config: `type`, one of `NETWORKS`, and keyword arguments of that class.
+
+    Raises:
+        ValueError: `type` is missing or unknown.
+        TypeError: a keyword is unknown to the network.
+    """
+    kwargs = dict(config)
+    name = kwargs.pop('type', None)
+    if name not in NETWORKS:
+        raise ValueError(f'unknown network {name!r}; expected one of {", ".join(NETWORKS)}')
+    return NETWORKS[name](**kwargs)

@@ -1,0 +1,95 @@
+"""Multiscale Pyramid Transformer: lightness in, colour out (MPT III, Fig. 2)."""
+
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor
+
+from colorization.color import normalize_l
+from colorization.decoders import ColorAttentionDecoder, PixelShuffleDecoder
+from colorization.encoders import PyramidEncoder
+
+__all__ = ['MPT']
+
+
+class MPT(nn.Module):
+    """Encoder, pixel-shuffle decoder and Color-Attention, end to end.
+
+    Args:
+        encoder: timm name of the semantic encoder.
+        encoder_weights: a file of classification weights for it, or `package:NAME`; needed for training alone.
+        encoder_kwargs: keyword arguments of the encoder's timm model.
+        norm_eval: keep the encoder's batch norms, if it has any, at their running statistics while training.
+        decoder_dims: channels after each upsampling step; the last is C of the memory and of the kernels.
+        num_queries: number of colour kernels, K (150 is the best row of MPT Table IV).
+        depth: Color-Attention layers, L5.
+        num_heads: heads in Color-Attention.
+        mlp_ratio: hidden channels of the MLPs in Color-Attention over C.
+
+    Attributes:
+        config: the description from which `build_network` makes an equal network, without the encoder's weights.
+    """
+
+    def __init__(
+            self,
+            encoder: str = 'dualattn_mpt',
+            encoder_weights: Optional[str] = None,
+            encoder_kwargs: Optional[Dict[str, Any]] = None,
+            norm_eval: bool = False,
+            decoder_dims: Sequence[int] = (384, 192, 256),
+            num_queries: int = 150,
+            depth: int = 6,
+            num_heads: int = 8,
+            mlp_ratio: float = 4.,
+    ):
+        super().__init__()
+        self.config = dict(
+            type='MPT',
+            encoder=encoder,
+            encoder_kwargs=dict(encoder_kwargs or {}),
+            norm_eval=norm_eval,
+            decoder_dims=list(decoder_dims),
+            num_queries=num_queries,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+        )
+        self.encoder = PyramidEncoder(
+            encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs)
+        self.pixel_decoder = PixelShuffleDecoder(self.encoder.chans, decoder_dims)
+        self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
+        self.to_ab = nn.Conv2d(num_queries, 2, kernel_size=1)
+        # an untrained network is to answer gray rather than noise
+        trunc_normal_(self.to_ab.weight, std=.001)
+        nn.init.zeros_(self.to_ab.bias)
+
+    def forward_color_maps(self, l: Tensor) -> Tensor:
+        """Show where each colour kernel responds: the heat maps of MPT Fig. 9.
+
+        Args:
+            l: (B, 1, H, W) float in [0, 100].
+
+        Returns:
+            (B, K, ceil(H / 4), ceil(W / 4)), Z_Coloredmap of Eq. 10.
+        """
+        memory = self.pixel_decoder(self.encoder(normalize_l(l)))
+        kernels = self.color_decoder(memory)
+        return torch.einsum('bkc,bchw->bkhw', kernels, memory)
+
+    def forward(self, l: Tensor) -> Tensor:
+        """Predict colour from lightness.
+
+        Args:
+            l: (B, 1, H, W) float in [0, 100].
+
+        Returns:
+            ab: (B, 2, H, W) in Lab units (Eq. 11).
+        """
+        # Both maps are linear and bilinear weights sum to one, so the 1x1 convolution commutes with the upsampling
+        # and two maps are enlarged instead of K.
+        ab = self.to_ab(self.forward_color_maps(l))
+        ab = F.interpolate(ab, scale_factor=4, mode='bilinear', align_corners=False)
+        return ab[..., :l.shape[-2], :l.shape[-1]]

@@ -1,0 +1,194 @@
+"""From a photograph to the same photograph in colour: the one way that tools, libraries and exports share."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorization.checkpoint import default_weights_path, load_network
+from colorization.color import lab_to_rgb, rgb_to_lab
+from colorization.images import MAX_PIXELS, WRITE_FORMATS, ImageError, Photo, read_photo, write_photo
+
+BAND_PIXELS = 1 << 20  # full-resolution pixels that are float at a time: about 100 MB, whatever the photograph
+STRIDE = 32  # pixels; networks take sides that are multiples of it
+MAX_ASPECT = 4  # beyond it a picture is squeezed for the network, which would else see a strip of a few pixels
+
+
+def network_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return the height and width in pixels at which a network sees an image.
+
+    The shape of the image is kept (up to `MAX_ASPECT`) on an area of about size x size pixels, with sides that are
+    multiples of `STRIDE`.
+    """
+    root = math.sqrt(min(max(height / width, 1 / MAX_ASPECT), MAX_ASPECT))
+    return max(1, round(size * root / STRIDE)) * STRIDE, max(1, round(size / root / STRIDE)) * STRIDE
+
+
+class Colorizer:
+    """Predict colours at the network's size and lay them over the full-resolution luminance of a photograph.
+
+    The luminance of the input is kept; only colours that sRGB cannot show at that luminance are clipped. An input that
+    has colours already loses them: just its luminance is used.
+
+    >>> rgb = Colorizer.from_pretrained()(gray)  # (H, W) or (H, W, 3) uint8 -> (H, W, 3) uint8
+
+    Args:
+        network: maps l (B, 1, H, W) in [0, 100] to ab (B, 2, H, W) in Lab units. It is moved and set to eval mode.
+        size: side of the square, in pixels, whose area the network sees; see `network_size`.
+        device: where the network and the colour conversions run.
+        dtype: floating type of the network; None keeps its own.
+        chroma: factor on the predicted ab; below 1 is paler, above 1 stronger.
+
+    Raises:
+        ValueError: size is below 32 or chroma is negative or not finite.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        size: int = 256,
+        device: str | torch.device = 'cpu',
+        dtype: torch.dtype | None = None,
+        chroma: float = 1.0,
+    ):
+        if size < STRIDE:
+            raise ValueError(f'size must be at least {STRIDE} pixels, got {size}')
+        if not (math.isfinite(chroma) and chroma >= 0):
+            raise ValueError(f'chroma must be 0 or more, got {chroma}')
+        self.network = network.to(device=device, dtype=dtype).eval()
+        self.size = size
+        self.device = torch.device(device)
+        self.dtype = next((p.dtype for p in network.parameters()), torch.float32) if dtype is None else dtype
+        self.chroma = chroma
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | os.PathLike | None = None, config: dict[str, Any] | None = None, **kwargs: Any
+    ) -> 'Colorizer':
+        """Load weights; without a path those that ship with the package.
+
+        Args:
+            path: a weights file, see `colorization.checkpoint.load_network`.
+            config: the network's description, for files that hold none.
+            kwargs: size, device, dtype and chroma of the class.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: the file cannot be used.
+        """
+        return cls(load_network(default_weights_path() if path is None else path, config), **kwargs)
+
+    def __call__(self, image: Photo | np.ndarray) -> Photo | np.ndarray:
+        """Colorize one photograph; an array gives an array, a `Photo` a `Photo`.
+
+        Args:
+            image: a `Photo`, or an array of uint8 or uint16 sRGB: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA.
+
+        Returns:
+            A `Photo`, or an array of the same type: (H, W, 3), or (H, W, 4) with the alpha of the input.
+
+        Raises:
+            TypeError: neither a `Photo` nor an array, or an array of another type.
+            ValueError: the array has another shape.
+        """
+        if isinstance(image, Photo):
+            return self.colorize_photo(image)
+        if not isinstance(image, np.ndarray):
+            raise TypeError(f'expected a Photo or a numpy array, got {type(image).__name__}')
+        if image.shape[2:] == (4,):
+            photo = self.colorize_photo(Photo(image[..., :3], alpha=image[..., 3]))
+            return np.dstack([photo.pixels, photo.alpha])
+        return self.colorize_photo(Photo(image)).pixels
+
+    def colorize_photo(self, photo: Photo) -> Photo:
+        """Return the photograph in colour, with the size, bit depth, alpha, EXIF and profile of the input."""
+        l = extract_l(photo.pixels)
+        ab = self.predict_ab(l[None, None])[0]
+        return Photo(self._merge(l, ab, photo.pixels.dtype), photo.alpha, photo.exif, photo.icc_profile)
+
+    def colorize_file(
+        self,
+        source: str | os.PathLike,
+        target: str | os.PathLike,
+        overwrite: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Read a photograph, colorize it and write it in the format that the target's suffix names.
+
+        Raises:
+            ImageError: the source cannot be read, the target has an unknown suffix, or both are the same file.
+            FileExistsError: the target exists and `overwrite` is False.
+            OSError: the target's folder is missing or cannot be written.
+        """
+        target = Path(target)
+        # What can be refused is refused before the work.
+        if target.suffix.lower() not in WRITE_FORMATS:
+            raise ImageError(
+                f"{target}: suffix '{target.suffix}' cannot be written, use one of {', '.join(WRITE_FORMATS)}"
+            )
+        if target.exists() and os.path.exists(source) and os.path.samefile(source, target):
+            raise ImageError(f'{target}: is the input itself, which is never replaced; choose another output')
+        if target.exists() and not overwrite:
+            raise FileExistsError(f'{target} exists; remove it or allow overwriting')
+        write_photo(self.colorize_photo(read_photo(source, max_pixels)), target, overwrite)
+
+    @torch.inference_mode()
+    def predict_ab(self, l: Tensor) -> Tensor:
+        """Predict colours at the network's size.
+
+        Args:
+            l: (B, 1, H, W) float in [0, 100], any size.
+
+        Returns:
+            (B, 2, h, w) float32 in Lab units on the device, with (h, w) of `network_size`.
+
+        Raises:
+            FloatingPointError: the network answers with NaN or infinite values.
+        """
+        size = network_size(*l.shape[2:], self.size)
+        small = F.interpolate(l, size, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
+        ab = self.network(small.to(self.device, self.dtype)).float()
+        if not bool(ab.isfinite().all()):
+            raise FloatingPointError(
+                f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'
+            )
+        return ab * self.chroma
+
+    @torch.inference_mode()
+    def _merge(self, l: Tensor, ab: Tensor, dtype: np.dtype) -> np.ndarray:
+        """Join l (H, W) and ab (2, h, w), enlarged smoothly, to RGB (H, W, 3) of an integer type, a band at a time."""
+        height, width = l.shape
+        levels = np.iinfo(dtype).max
+        # Bicubic enlargement is separable and linear: columns for the whole image, then rows for each band by a
+        # matrix, which is the enlargement of an identity. Bands so join without seams.
+        wide = F.interpolate(ab[None], (ab.shape[1], width), mode='bicubic', align_corners=False)[0]
+        identity = torch.eye(ab.shape[1], device=self.device)[None, None]
+        rows_matrix = F.interpolate(identity, (height, ab.shape[1]), mode='bicubic', align_corners=False)[0, 0]
+        out = np.empty((height, width, 3), dtype)
+        rows = max(1, BAND_PIXELS // width)
+        for top in range(0, height, rows):
+            band = slice(top, top + rows)
+            rgb = lab_to_rgb(l[band].to(self.device)[None, None], (rows_matrix[band] @ wide)[None])
+            out[band] = (rgb[0].permute(1, 2, 0) * levels).round().cpu().numpy()
+        return out
+
+
+def extract_l(pixels: np.ndarray) -> Tensor:
+    """Return the luminance (H, W) in [0, 100], float32, of gray (H, W) or RGB (H, W, 3) pixels, uint8 or uint16."""
+    levels = np.iinfo(pixels.dtype).max
+    if pixels.ndim == 3 and all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
+        pixels = pixels[..., 0]  # gray stored as RGB, as most black-and-white JPEGs are: the quick way serves
+    if pixels.ndim == 2:
+        table, _ = rgb_to_lab(torch.linspace(0, 1, levels + 1).expand(1, 3, 1, -1))
+        return torch.from_numpy(table[0, 0, 0].numpy()[pixels])
+    l = torch.empty(pixels.shape[:2])
+    rows = max(1, BAND_PIXELS // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        band = pixels[top : top + rows].astype(np.float32) / levels
+        l[top : top + rows], _ = (part[0, 0] for part in rgb_to_lab(torch.from_numpy(band).permute(2, 0, 1)[None]))
+    return l

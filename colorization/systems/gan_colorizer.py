@@ -1,0 +1,190 @@
+"""The training of a colorizer: generator against critic, on mmengine."""
+
+from typing import Any, Dict, List, Optional, Union
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModel, ExponentialMovingAverage, is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import MODELS
+from torch import Tensor
+
+import colorization.losses  # noqa: F401  registers the losses
+from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
+from colorization.models import NETWORKS, Critic
+
+__all__ = ['GANColorizer']
+
+for _network in (*NETWORKS.values(), Critic):
+    MODELS.register_module(module=_network)
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    return module.module if is_model_wrapper(module) else module
+
+
+@MODELS.register_module()
+class GANColorizer(BaseModel):
+    """Train a network that maps lightness to colour, with or without an adversary (MPT III-D, DDColor 3.4).
+
+    Batches hold `inputs`, (B, 3, H, W) sRGB images that the data preprocessor scales to [0, 1], and `path`.
+
+    Args:
+        generator: the colorization network, l -> ab.
+        critic: the network that scores images; None trains without an adversary.
+        pixel_loss: distance on ab.
+        perceptual_loss: distance of features; None leaves it out.
+        adversarial_loss: a `GANLoss`; needed with a critic.
+        gradient_penalty: a `GradientPenalty` on the critic; None leaves it out.
+        weight_clip: bound on the critic's weights after each of its updates (0.01 in the paper that MPT cites); None
+            leaves them free.
+        critic_steps: updates of the critic for one of the generator.
+        ema_momentum: share of the new weights in the moving average that validation uses; None keeps no average.
+        torch_compile: compile generator and critic with torch.compile.
+        data_preprocessor: mmengine's data preprocessor.
+
+    Raises:
+        ValueError: a critic without adversarial loss, a penalty or clipping without a critic, `critic_steps` below 1.
+    """
+
+    def __init__(
+            self,
+            generator: dict,
+            pixel_loss: dict,
+            critic: Optional[dict] = None,
+            perceptual_loss: Optional[dict] = None,
+            adversarial_loss: Optional[dict] = None,
+            gradient_penalty: Optional[dict] = None,
+            weight_clip: Optional[float] = None,
+            critic_steps: int = 1,
+            ema_momentum: Optional[float] = None,
+            torch_compile: bool = False,
+            data_preprocessor: Optional[dict] = None,
+    ):
+        super().__init__(data_preprocessor=data_preprocessor)
+        if (critic is None) != (adversarial_loss is None):
+            raise ValueError('critic and adversarial_loss belong together: give both or neither')
+        if critic is None and (gradient_penalty is not None or weight_clip is not None):
+            raise ValueError('gradient_penalty and weight_clip act on a critic, but there is none')
+        if critic_steps < 1:
+            raise ValueError(f'critic_steps has to be at least 1, got {critic_steps}')
+        self.generator = MODELS.build(generator)
+        self.critic = None if critic is None else MODELS.build(critic)
+        self.pixel_loss = MODELS.build(pixel_loss)
+        self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)
+        self.adversarial_loss = None if adversarial_loss is None else MODELS.build(adversarial_loss)
+        self.gradient_penalty = None if gradient_penalty is None else MODELS.build(gradient_penalty)
+        self.weight_clip = weight_clip
+        self.critic_steps = critic_steps
+        self.ema_generator = None
+        if ema_momentum is not None:
+            self.ema_generator = ExponentialMovingAverage(self.generator, momentum=ema_momentum, update_buffers=True)
+        self.register_buffer('train_steps', torch.zeros((), dtype=torch.long))
+        if torch_compile:
+            self.generator.compile()
+            if self.critic is not None:
+                self.critic.compile()
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> Dict[str, Tensor]:
+        """Update the critic, then the generator, on one batch.
+
+        Args:
+            data: a batch as the data loader collates it.
+            optim_wrapper: wrappers named 'generator' and, with a critic, 'critic'.
+
+        Returns:
+            What the log shows: every loss term, and the critic's mean scores as `d_real` and `d_fake`.
+        """
+        rgb = self.data_preprocessor(data, training=True)['inputs']
+        l, ab = rgb_to_lab(rgb)
+        with optim_wrapper['generator'].optim_context(self.generator):
+            pred_ab = self.generator(l)
+        pred_rgb = lab_to_rgb(l, pred_ab)
+
+        log = {}
+        if self.critic is not None:
+            log.update(self._update_critic(rgb, pred_rgb.detach(), optim_wrapper['critic']))
+        self.train_steps += 1
+        if self.train_steps % self.critic_steps == 0:
+            log.update(self._update_generator(pred_ab, ab, pred_rgb, rgb, optim_wrapper['generator']))
+        return log
+
+    def _update_critic(self, rgb: Tensor, pred_rgb: Tensor, optim_wrapper) -> Dict[str, Tensor]:
+        with optim_wrapper.optim_context(self.critic):
+            # one pass over both halves, because distributed training expects one forward for each backward
+            real_scores, fake_scores = self.critic(torch.cat([rgb, pred_rgb])).chunk(2)
+            loss_critic = self.adversarial_loss.critic_loss(real_scores, fake_scores)
+        log = dict(loss_critic=loss_critic.detach(), d_real=real_scores.detach().float().mean(),
+                   d_fake=fake_scores.detach().float().mean())
+        if self.gradient_penalty is not None:
+            penalty = self.gradient_penalty(self.critic, rgb, pred_rgb)
+            log['loss_gp'] = penalty.detach()
+            loss_critic = loss_critic + penalty
+        optim_wrapper.update_params(loss_critic)
+        if self.weight_clip is not None:
+            with torch.no_grad():
+                for parameter in self.critic.parameters():
+                    parameter.clamp_(-self.weight_clip, self.weight_clip)
+        return log
+
+    def _update_generator(
+            self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper) -> Dict[str, Tensor]:
+        with optim_wrapper.optim_context(self.generator):
+            losses = self._generator_losses(pred_ab, ab, pred_rgb, rgb)
+        loss = sum(losses.values())
+        optim_wrapper.update_params(loss)
+        if self.ema_generator is not None and optim_wrapper.should_update():
+            self.ema_generator.update_parameters(_unwrap(self.generator))
+        return {name: value.detach() for name, value in dict(losses, loss=loss).items()}
+
+    def _generator_losses(self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor) -> Dict[str, Tensor]:
+        """Evaluate the terms of MPT Eq. 16."""
+        losses = dict(loss_pix=self.pixel_loss(pred_ab, ab))
+        if self.perceptual_loss is not None:
+            losses['loss_per'] = self.perceptual_loss(pred_rgb, rgb)
+        if self.critic is not None:
+            # the critic is fixed here; its wrapper would wait for gradients that never come
+            critic = _unwrap(self.critic).requires_grad_(False)
+            losses['loss_g'] = self.adversarial_loss.generator_loss(critic(pred_rgb))
+            critic.requires_grad_(True)
+        return losses
+
+    def forward(
+            self,
+            inputs: Tensor,
+            path: Optional[List[str]] = None,
+            data_samples: Optional[list] = None,
+            mode: str = 'tensor',
+    ) -> Union[Tensor, Dict[str, Tensor], List[Dict[str, Any]]]:
+        """Colorize the gray version of colour images, with the averaged weights where there are any.
+
+        Args:
+            inputs: (B, 3, H, W) float, sRGB in [0, 1].
+            path: where the images came from.
+            data_samples: unused, part of mmengine's contract.
+            mode: 'tensor' for ab (B, 2, H, W) in Lab units, 'predict' for the pictures, 'loss' for the generator's
+                losses without gradient penalty and critic updates.
+
+        Returns:
+            By `mode`. 'predict' gives a dict for each image: path, l (1, H, W) in [0, 100], pred_ab (2, H, W), and
+            gt_rgb, pred_rgb, gray_rgb (3, H, W) in [0, 1] on the 256 levels of an 8-bit file.
+
+        Raises:
+            ValueError: `mode` is none of the three.
+        """
+        l, ab = rgb_to_lab(inputs)
+        if mode == 'loss':
+            pred_ab = self.generator(l)
+            return self._generator_losses(pred_ab, ab, lab_to_rgb(l, pred_ab), inputs)
+        if mode not in ('tensor', 'predict'):
+            raise ValueError(f"mode has to be 'tensor', 'predict' or 'loss', got {mode!r}")
+        pred_ab = (self.generator if self.ema_generator is None else self.ema_generator)(l).float()
+        if mode == 'tensor':
+            return pred_ab
+        pictures = dict(gt_rgb=inputs, pred_rgb=lab_to_rgb(l, pred_ab), gray_rgb=gray_rgb_from_l(l))
+        pictures = {name: (rgb * 255).round() / 255 for name, rgb in pictures.items()}
+        pictures.update(l=l, pred_ab=pred_ab)
+        path = path or [''] * len(inputs)
+        return [
+            dict(path=path[i], **{name: batch[i].cpu() for name, batch in pictures.items()})
+            for i in range(len(inputs))]

@@ -1,0 +1,108 @@
+"""Training checkpoints that are whole or absent, and that load without running code.
+
+mmengine writes a checkpoint in place, so that a kill leaves half a file, and pickles its own classes into it, which
+torch refuses to load since 2.6 (`Weights only load failed`). Here the file is written aside and renamed, and the log
+history is stored as plain tensors.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
+
+__all__ = ['WholeCheckpointHook', 'WholeFileBackend', 'find_latest_checkpoint']
+
+_HISTORY = 'log_history'
+
+
+class WholeFileBackend(LocalBackend):
+    """Local files that appear whole or not at all."""
+
+    def put(self, obj: bytes, filepath) -> None:
+        """Write bytes aside, flush them to the disk, and rename."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f'.{path.name}.{os.getpid()}.part')
+        try:
+            with open(aside, 'wb') as f:
+                f.write(obj)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+register_backend('whole_file', WholeFileBackend, force=True)
+
+
+def _to_plain(value: Any) -> Any:
+    """Replace HistoryBuffer and NumPy scalars, at any depth, by what `torch.load(weights_only=True)` accepts."""
+    if isinstance(value, HistoryBuffer):
+        history, counts = (torch.from_numpy(np.asarray(data, dtype=np.float64)) for data in value.data)
+        return {_HISTORY: history, 'counts': counts, 'max_length': value.max_length}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: _to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_to_plain(item) for item in value)
+    return value
+
+
+def _from_plain(value: Any) -> Any:
+    """Undo `_to_plain`, apart from the NumPy scalars."""
+    if isinstance(value, dict):
+        if _HISTORY in value:
+            return HistoryBuffer(value[_HISTORY].cpu().numpy(), value['counts'].cpu().numpy(), value['max_length'])
+        return {key: _from_plain(item) for key, item in value.items()}
+    return value
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's CheckpointHook with whole files and plain content.
+
+    Takes the arguments of `mmengine.hooks.CheckpointHook` but for `backend_args`.
+
+    Args:
+        max_keep_ckpts: checkpoints to keep, -1 for all.
+
+    Raises:
+        ValueError: `max_keep_ckpts=1`, because mmengine deletes the old file before it writes the new one.
+    """
+
+    def __init__(self, max_keep_ckpts: int = 3, **kwargs):
+        if max_keep_ckpts == 1:
+            raise ValueError('max_keep_ckpts has to be at least 2 (or -1 for all): with 1 the only good checkpoint would '
+                             'be deleted before the next one is written')
+        super().__init__(max_keep_ckpts=max_keep_ckpts, backend_args=dict(backend='whole_file'), **kwargs)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Make the log history plain."""
+        checkpoint['message_hub'] = _to_plain(checkpoint['message_hub'])
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Make the log history mmengine's again."""
+        if 'message_hub' in checkpoint:
+            checkpoint['message_hub'] = _from_plain(checkpoint['message_hub'])
+
+
+def find_latest_checkpoint(work_dir) -> Optional[Path]:
+    """Find the newest checkpoint of a run by the number in its name, or None.
+
+    mmengine's `last_checkpoint` file is not asked: it can be empty after a kill, and wrong after the folder has moved.
+    """
+    found = {}
+    for path in Path(work_dir).glob('*.pth'):
+        number = re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem)
+        if number:
+            found[int(number[1])] = path
+    return found[max(found)] if found else None

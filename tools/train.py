@@ -1,0 +1,95 @@
+"""Train any model of this repository from its config."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from engine import TrainingDivergedError, find_latest_checkpoint
+
+EXAMPLES = """examples:
+  # a few minutes on a laptop, with photographs that are already installed
+  python tools/train.py configs/colorize/mpt_demo.py
+
+  # your own photographs, starting from the weights that ship with the package
+  python tools/train.py configs/colorize/mpt_finetune_folder.py --cfg-options \
+      train_dataloader.dataset.data_root=PHOTOS
+
+  # go on where an interrupted run stopped
+  python tools/train.py configs/colorize/mpt_base.py --resume
+
+  # 8 GPUs of one machine
+  torchrun --nproc-per-node 8 tools/train.py configs/colorize/mpt_base.py --launcher pytorch --auto-scale-lr
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, for example configs/colorize/mpt_demo.py')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
+    parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'],
+                        help='mixed precision: bfloat16 on any device (the default of the flag), float16 on GPUs')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate by batch size x processes over the config\'s base batch size')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
+                        help='go on from a checkpoint, or from the newest of the work dir if none is named')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override entries of the config, for example train_cfg.max_iters=100')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='how the processes of a distributed run were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
+    return parser.parse_args()
+
+
+def use_amp(optim_wrapper: dict, dtype: str) -> None:
+    """Switch an optimizer wrapper, or each of a multi-network config, to mixed precision."""
+    entries = [entry for entry in optim_wrapper.values() if isinstance(entry, dict) and 'optimizer' in entry]
+    for entry in entries if 'optimizer' not in optim_wrapper else [optim_wrapper]:
+        wrapper = entry.get('type', 'OptimWrapper')
+        if wrapper != 'OptimWrapper':
+            raise SystemExit(f'--amp replaces OptimWrapper, but the config has {wrapper}: leave out the flag')
+        if dtype == 'float16':
+            entry.update(type='AmpOptimWrapper', dtype='float16')
+        else:
+            entry['type'] = 'BFloat16OptimWrapper'
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    if args.amp:
+        use_amp(cfg.optim_wrapper, args.amp)
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg or 'base_batch_size' not in cfg.auto_scale_lr:
+            raise SystemExit(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        checkpoint = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else Path(args.resume)
+        if checkpoint is not None and not checkpoint.is_file():
+            raise SystemExit(f'--resume: no checkpoint at {checkpoint}')
+        if checkpoint is None:
+            print(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', file=sys.stderr)
+        else:
+            cfg.load_from, cfg.resume = str(checkpoint), True
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    try:
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
+    except (FileNotFoundError, TrainingDivergedError) as error:
+        raise SystemExit(f'{type(error).__name__}: {error}') from error
+
+
+if __name__ == '__main__':
+    main()

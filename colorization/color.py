@@ -38,9 +38,9 @@ def lab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) sRGB in [0, 1]; float32, or float64 for float64.
     """
-    lab = torch.cat([l, ab.to(l.dtype)], dim=1)
-    with torch.autocast(lab.device.type, enabled=False):
-        return kornia.color.lab_to_rgb(lab if lab.dtype == torch.float64 else lab.float(), clip=True)
+    dtype = torch.promote_types(torch.promote_types(l.dtype, ab.dtype), torch.float32)
+    with torch.autocast(l.device.type, enabled=False):
+        return kornia.color.lab_to_rgb(torch.cat([l.to(dtype), ab.to(dtype)], dim=1), clip=True)
 
 
 def gray_rgb_from_l(l: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import List, Optional
 
+import torch
 import torch.nn as nn
 from timm.layers import LayerNorm2d
 from torch import Tensor
@@ -40,6 +41,7 @@ class PyramidEncoder(nn.Module):
             trunk_kwargs: Optional[dict] = None,
     ):
         super().__init__()
+        self.name = name
         self.norm_eval = norm_eval
         self.trunk = create_trunk(name, weights, in_chans=in_chans, **(trunk_kwargs or {}))
         reductions = self.trunk.feature_info.reduction()
@@ -62,9 +64,26 @@ class PyramidEncoder(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> List[Tensor]:
-        """Map x: (B, in_chans, H, W) float to four (B, chans[i], H / stride, W / stride) maps, finest first."""
+        """Map an image to its pyramid.
+
+        Args:
+            x: (B, in_chans, H, W) float.
+
+        Returns:
+            Four (B, chans[i], ceil(H / stride), ceil(W / stride)) maps, finest first.
+
+        Raises:
+            ValueError: the model rounds sizes down, and one of the strides does not divide H or W.
+        """
         features = self.trunk(x)
         features = [features[i] for i in self.indices]
         if self.channels_last_trunk:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
+        if not torch.compiler.is_compiling():  # sizes may be symbols there
+            for feature, stride in zip(features, PYRAMID_STRIDES, strict=True):
+                # a map that leaves pixels out would be stretched over them
+                if tuple(feature.shape[-2:]) != tuple(-(-side // stride) for side in x.shape[-2:]):
+                    raise ValueError(
+                        f'{self.name} maps {x.shape[-2]} x {x.shape[-1]} pixels to {feature.shape[-2]} x '
+                        f'{feature.shape[-1]} at stride {stride}; pad to multiples of {PYRAMID_STRIDES[-1]} for it')
         return [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]

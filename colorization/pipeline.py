@@ -14,7 +14,7 @@ from colorization.checkpoint import default_weights_path, load_network
 from colorization.color import lab_to_rgb, rgb_to_lab
 from colorization.images import MAX_PIXELS, WRITE_FORMATS, ImageError, Photo, read_photo, write_photo
 
-BAND_PIXELS = 1 << 20  # full-resolution pixels that are float at a time: about 100 MB, whatever the photograph
+BAND_PIXELS = 1 << 18  # full-resolution pixels that are float at a time; more is slower, and takes memory
 STRIDE = 32  # pixels; networks take sides that are multiples of it
 MAX_ASPECT = 4  # beyond it a picture is squeezed for the network, which would else see a strip of a few pixels
 

@@ -22,6 +22,8 @@ __all__ = ['create_classifier', 'create_trunk', 'find_trunk_weights']
 logger = logging.getLogger(__name__)
 
 PACKAGE_PREFIX = 'package:'
+# what `timm.create_model` takes with features_only alone
+FEATURE_KEYWORDS = ('out_indices', 'feature_cls')
 
 
 def find_trunk_weights(weights: str, sha256: Optional[str] = None) -> Path:
@@ -69,8 +71,17 @@ _BLOCK_NAMES = {
 
 
 def _rename_efficientnet(state_dict: Dict[str, Tensor], model: nn.Module) -> Dict[str, Tensor]:
-    """Rename the tensors of efficientnet-lite-pytorch to the names of timm's `model`."""
-    blocks = [f'blocks.{stage}.{i}' for stage, layer in enumerate(model.blocks) for i in range(len(layer))]
+    """Rename the tensors of efficientnet-lite-pytorch to the names of timm's `model`.
+
+    Raises:
+        RuntimeError: `model` is no EfficientNet, or has fewer blocks than the weights.
+    """
+    stages = getattr(model, 'blocks', [])
+    blocks = [f'blocks.{stage}.{i}' for stage, layer in enumerate(stages) for i in range(len(layer))]
+    count = 1 + max(int(name.split('.')[1]) for name in state_dict if name.startswith('_blocks.'))
+    if count != len(blocks):
+        raise RuntimeError(f'these are the weights of an EfficientNet with {count} blocks; '
+                           f'{type(model).__name__} has {len(blocks)}')
     top = {'_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head', '_bn1': 'bn2', '_fc': 'classifier'}
     renamed = {}
     for name, tensor in state_dict.items():
@@ -85,13 +96,14 @@ def _rename_efficientnet(state_dict: Dict[str, Tensor], model: nn.Module) -> Dic
     return renamed
 
 
-def create_classifier(name: str, weights: str, sha256: Optional[str] = None) -> nn.Module:
+def create_classifier(name: str, weights: str, sha256: Optional[str] = None, **kwargs) -> nn.Module:
     """Build a timm classification model, loaded strictly.
 
     Args:
         name: a timm model name.
         weights: a file of classification weights, or `package:NAME`.
         sha256: expected hash of that file.
+        **kwargs: passed to `timm.create_model`, which raises on a keyword that the model does not know.
 
     Raises:
         FileNotFoundError: the weights are missing.
@@ -99,11 +111,11 @@ def create_classifier(name: str, weights: str, sha256: Optional[str] = None) -> 
         RuntimeError: `name` is unknown to timm, or the weights do not fit.
     """
     path = find_trunk_weights(weights, sha256)
-    state_dict = load_state_dict(str(path), use_ema=False)
+    state_dict = load_state_dict(str(path), use_ema=False, weights_only=True)
     if '_conv_stem.weight' in state_dict:
         state_dict = _rename_efficientnet(state_dict, timm.create_model(name))
     # timm applies the family's own renaming and, as long as nothing is adapted, loads strictly
-    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=state_dict))
+    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=state_dict), **kwargs)
     logger.info('trunk %s: weights of %s', name, path.name)
     return model
 
@@ -126,8 +138,10 @@ def create_trunk(name: str, weights: Optional[str] = None, in_chans: int = 3, **
     """
     if weights is None:
         return timm.create_model(name, pretrained=False, features_only=True, in_chans=in_chans, **kwargs)
-    # the pyramid lacks the head, so only the whole model can be loaded strictly; its weights are passed on from there
-    state_dict = create_classifier(name, weights).state_dict()
+    # The pyramid lacks the head, so that timm loads it with gaps allowed. The whole model, built with the same keywords
+    # and loaded strictly first, shows that head and pyramid together leave none.
+    whole = {key: value for key, value in kwargs.items() if key not in FEATURE_KEYWORDS}
+    state_dict = create_classifier(name, weights, **whole).state_dict()
     return timm.create_model(
         name,
         pretrained=True,

@@ -3,6 +3,8 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from colorization.metrics import MeanChroma
+
 
 @HOOKS.register_module()
 class ChromaWatchHook(Hook):
@@ -28,18 +30,19 @@ class ChromaWatchHook(Hook):
         self.min_ratio = min_ratio
         self.begin = begin
 
-    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
-        """Compare the mean chroma of predictions and photographs.
+    def before_train(self, runner) -> None:
+        """Find out now, not at the first validation, whether there will be anything to watch.
 
         Raises:
-            KeyError: the metric `MeanChroma` is not part of the evaluation.
+            ValueError: the training validates without `MeanChroma`.
         """
-        missing = {'color/chroma', 'color/chroma_truth'} - set(metrics)
-        if missing:
-            raise KeyError(
-                f"ChromaWatchHook needs dict(type='MeanChroma') in val_evaluator: {sorted(missing)} are not among "
-                f'{sorted(metrics)}.'
-            )
+        metrics = [] if runner.val_loop is None else runner.val_loop.evaluator.metrics
+        if metrics and not any(isinstance(metric, MeanChroma) for metric in metrics):
+            names = [type(metric).__name__ for metric in metrics]
+            raise ValueError(f"ChromaWatchHook needs dict(type='MeanChroma') in val_evaluator, which has {names}.")
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Compare the mean chroma of predictions and photographs."""
         if runner.iter < self.begin:
             return
         chroma, truth = metrics['color/chroma'], metrics['color/chroma_truth']

@@ -10,8 +10,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-# Bookkeeping that mmengine writes beside the losses.
-_NOT_CURVES = {'iter', 'epoch', 'step', 'time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum'}
+# Bookkeeping that mmengine writes beside the losses; with several optimizers as `generator.lr`.
+_NOT_CURVES = ('iter', 'epoch', 'step', 'time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum')
 
 
 def read_scalars(files: Iterable[Path]) -> dict[str, dict[int, float]]:
@@ -30,7 +30,7 @@ def read_scalars(files: Iterable[Path]) -> dict[str, dict[int, float]]:
                     continue
                 raise ValueError(f'{file}, line {number}: not the JSON that mmengine writes: {error}') from error
             for name, value in scalars.items():
-                if name.rsplit('/', 1)[-1] not in _NOT_CURVES and isinstance(value, (int, float)):
+                if name.rsplit('.', 1)[-1] not in _NOT_CURVES and isinstance(value, (int, float)):
                     curves.setdefault(name, {})[scalars['step']] = value
     return curves
 
@@ -48,13 +48,13 @@ def draw_curves(curves: dict[str, dict[int, float]], path: str | Path) -> None:
     if not curves:
         raise ValueError('there are no curves to draw.')
     panels: dict[str, list[str]] = {}
-    for name in sorted(curves):
+    for name in sorted(curves, key=lambda name: ('/' in name, name)):  # the losses first, then `color/...`
         stem = name.removesuffix('_gray').removesuffix('_truth')
         panels.setdefault(stem if stem in curves else name, []).append(name)
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.5 * columns, 3 * rows), layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (title, names) in zip(axes, panels.items(), strict=False):
         for name in names:
             steps = sorted(curves[name])
@@ -64,7 +64,7 @@ def draw_curves(curves: dict[str, dict[int, float]], path: str | Path) -> None:
         axis.grid(alpha=0.3)
         if len(names) > 1:
             axis.legend(fontsize='small')
-    for axis in list(axes)[len(panels) :]:
+    for axis in axes[len(panels) :]:
         axis.set_visible(False)
     path = Path(path)
     aside = path.with_name(f'.{path.name}.part')

@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from colorization.checkpoint import save_network
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    """Return what a wrapper of distributed training holds, or the module itself."""
+    return module.module if is_model_wrapper(module) else module
 
 
 @HOOKS.register_module()
@@ -27,16 +33,16 @@ class ExportWeightsHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Export beside the checkpoint that is about to be written; mmengine calls this in the first process only."""
-        system = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        system = _unwrap(runner.model)
         averaged = getattr(system, 'ema_generator', None)
-        network = system.generator if averaged is None else averaged.module
+        network = _unwrap(system.generator) if averaged is None else averaged.module
         path = Path(runner.work_dir, self.filename)
         save_network(
             network,
             path,
             half=self.half,
             iteration=str(checkpoint['meta']['iter']),
-            config=runner.experiment_name,
+            config=Path(runner.cfg.filename).name if runner.cfg.filename else runner.experiment_name,
             averaged=str(averaged is not None).lower(),
         )
         runner.logger.info(f'Weights of the network alone: {path}')

@@ -66,6 +66,9 @@ class PerceptualLoss(nn.Module):
         self.layer_weights = dict(layers)
         model = create_classifier(trunk, weights, sha256)
         config = resolve_data_config({}, model=model)
+        for module in model.modules():
+            if getattr(module, 'inplace', False):  # an activation would overwrite the map that it follows
+                module.inplace = False
         self.trunk = create_feature_extractor(model.eval(), {name: name for name in layers}).requires_grad_(False)
         self.register_buffer('mean', torch.tensor(config['mean']).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(config['std']).view(1, 3, 1, 1))

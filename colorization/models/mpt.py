@@ -30,7 +30,8 @@ class MPT(nn.Module):
         mlp_ratio: hidden channels of the MLPs in Color-Attention over C.
 
     Attributes:
-        config: the description from which `build_network` makes an equal network, without the encoder's weights.
+        config: the description from which `build_network` makes an equal network, without what matters
+            in training alone (`encoder_weights`, `norm_eval`).
     """
 
     def __init__(
@@ -50,7 +51,6 @@ class MPT(nn.Module):
             type='MPT',
             encoder=encoder,
             encoder_kwargs=dict(encoder_kwargs or {}),
-            norm_eval=norm_eval,
             decoder_dims=list(decoder_dims),
             num_queries=num_queries,
             depth=depth,

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 import colorization.losses  # noqa: F401  registers the losses
+from colorization.checkpoint import default_weights_path, load_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.models import NETWORKS, Critic
 
@@ -23,6 +24,19 @@ def _unwrap(module: nn.Module) -> nn.Module:
     return module.module if is_model_wrapper(module) else module
 
 
+class MovableAverage(ExponentialMovingAverage):
+    """Moving average of a network, buffers included, that may be moved to another device.
+
+    mmengine's class averages into the tensors that the copy had when it was made. After `.to('cuda')` these belong to
+    nobody, and the averaged network would stay as it began.
+    """
+
+    def _apply(self, *args, **kwargs) -> 'MovableAverage':
+        super()._apply(*args, **kwargs)
+        self.avg_parameters = self.module.state_dict()
+        return self
+
+
 @MODELS.register_module()
 class GANColorizer(BaseModel):
     """Train a network that maps lightness to colour, with or without an adversary (MPT III-D, DDColor 3.4).
@@ -33,6 +47,8 @@ class GANColorizer(BaseModel):
         generator: the colorization network, l -> ab.
         critic: the network that scores images; None trains without an adversary.
         pixel_loss: distance on ab.
+        generator_weights: weights file from which the generator starts; 'packaged' for the one that ships with the
+            package; None starts untrained, but for the encoder.
         perceptual_loss: distance of features; None leaves it out.
         adversarial_loss: a `GANLoss`; needed with a critic.
         gradient_penalty: a `GradientPenalty` on the critic; None leaves it out.
@@ -44,13 +60,16 @@ class GANColorizer(BaseModel):
         data_preprocessor: mmengine's data preprocessor.
 
     Raises:
-        ValueError: a critic without adversarial loss, a penalty or clipping without a critic, `critic_steps` below 1.
+        CheckpointError: `generator_weights` do not fit the generator.
+        ValueError: a critic without adversarial loss, a penalty, clipping or `critic_steps` without a critic,
+            `critic_steps` below 1.
     """
 
     def __init__(
             self,
             generator: dict,
             pixel_loss: dict,
+            generator_weights: Optional[str] = None,
             critic: Optional[dict] = None,
             perceptual_loss: Optional[dict] = None,
             adversarial_loss: Optional[dict] = None,
@@ -68,7 +87,13 @@ class GANColorizer(BaseModel):
             raise ValueError('gradient_penalty and weight_clip act on a critic, but there is none')
         if critic_steps < 1:
             raise ValueError(f'critic_steps has to be at least 1, got {critic_steps}')
+        if critic is None and critic_steps > 1:
+            raise ValueError(f'critic_steps={critic_steps} makes the generator wait for a critic, but there is none')
         self.generator = MODELS.build(generator)
+        if generator_weights is not None:
+            path = default_weights_path() if generator_weights == 'packaged' else generator_weights
+            # the generator's own description: a file of another architecture is an error there
+            self.generator.load_state_dict(load_network(path, self.generator.config).state_dict())
         self.critic = None if critic is None else MODELS.build(critic)
         self.pixel_loss = MODELS.build(pixel_loss)
         self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)
@@ -78,7 +103,7 @@ class GANColorizer(BaseModel):
         self.critic_steps = critic_steps
         self.ema_generator = None
         if ema_momentum is not None:
-            self.ema_generator = ExponentialMovingAverage(self.generator, momentum=ema_momentum, update_buffers=True)
+            self.ema_generator = MovableAverage(self.generator, momentum=ema_momentum, update_buffers=True)
         self.register_buffer('train_steps', torch.zeros((), dtype=torch.long))
         if torch_compile:
             self.generator.compile()
@@ -97,15 +122,19 @@ class GANColorizer(BaseModel):
         """
         rgb = self.data_preprocessor(data, training=True)['inputs']
         l, ab = rgb_to_lab(rgb)
-        with optim_wrapper['generator'].optim_context(self.generator):
+        # Counted in updates of the critic, not in batches: with gradient accumulation all batches of one update belong
+        # to the same turn.
+        generator_turn = self.critic_steps == 1 or (int(self.train_steps) + 1) % self.critic_steps == 0
+        with optim_wrapper['generator'].optim_context(self.generator), torch.set_grad_enabled(generator_turn):
             pred_ab = self.generator(l)
         pred_rgb = lab_to_rgb(l, pred_ab)
 
         log = {}
         if self.critic is not None:
             log.update(self._update_critic(rgb, pred_rgb.detach(), optim_wrapper['critic']))
-        self.train_steps += 1
-        if self.train_steps % self.critic_steps == 0:
+            if optim_wrapper['critic'].should_update():
+                self.train_steps += 1
+        if generator_turn:
             log.update(self._update_generator(pred_ab, ab, pred_rgb, rgb, optim_wrapper['generator']))
         return log
 
@@ -117,7 +146,8 @@ class GANColorizer(BaseModel):
         log = dict(loss_critic=loss_critic.detach(), d_real=real_scores.detach().float().mean(),
                    d_fake=fake_scores.detach().float().mean())
         if self.gradient_penalty is not None:
-            penalty = self.gradient_penalty(self.critic, rgb, pred_rgb)
+            # its second derivatives are more than torch.compile can do, so the critic's plain forward is called
+            penalty = self.gradient_penalty(_unwrap(self.critic).forward, rgb, pred_rgb)
             log['loss_gp'] = penalty.detach()
             loss_critic = loss_critic + penalty
         optim_wrapper.update_params(loss_critic)

@@ -1,6 +1,5 @@
 """Separable Dilated Attention and Factorized Channel Attention as modules on NHWC maps (MPT III-B)."""
 
-from typing import Optional, Tuple, Union
 
 import torch.nn as nn
 from timm.layers import to_2tuple
@@ -55,7 +54,7 @@ class SeparableDilatedAttention(nn.Module):
     def __init__(
             self,
             dim: int,
-            window_size: Union[int, Tuple[int, int]] = 7,
+            window_size: int | tuple[int, int] = 7,
             head_dim: int = 32,
             qkv_bias: bool = True,
             separable: bool = True,
@@ -96,7 +95,7 @@ class FactorizedChannelAttention(nn.Module):
     def __init__(
             self,
             dim: int,
-            group_dim: Optional[int] = 32,
+            group_dim: int | None = 32,
             qkv_bias: bool = True,
             separable: bool = True,
             device=None,

@@ -1,6 +1,6 @@
 """Residual blocks and stages of the Dual-Attention backbone (MPT Eq. 2)."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -17,7 +17,14 @@ __all__ = ['ATTENTION_TYPES', 'DualAttnBlock', 'DualAttnStage', 'ResidualAttenti
 ATTENTION_TYPES = ('sda', 'da', 'fca', 'ca')
 
 
-def _make_attention(attn_type: str, dim: int, window_size: int, head_dim: int, qkv_bias: bool, **dd) -> nn.Module:
+def _make_attention(
+        attn_type: str,
+        dim: int,
+        window_size: int | tuple[int, int],
+        head_dim: int,
+        qkv_bias: bool,
+        **dd,
+) -> nn.Module:
     if attn_type in ('sda', 'da'):
         return SeparableDilatedAttention(
             dim, window_size, head_dim, qkv_bias=qkv_bias, separable=attn_type == 'sda', **dd)
@@ -34,7 +41,8 @@ class ResidualAttention(nn.Module):
     Args:
         dim: channels C.
         attn_type: one of `ATTENTION_TYPES`.
-        window_size: tokens per side of a dilated window; unused by the channel attentions.
+        window_size: tokens per side of a dilated window, one number or (rows, columns); the channel attentions
+            ignore it.
         head_dim: channels of a head, and of a channel group.
         mlp_ratio: hidden channels of the MLP over `dim`.
         qkv_bias: bias in the projections of Q, K and V.
@@ -50,7 +58,7 @@ class ResidualAttention(nn.Module):
             self,
             dim: int,
             attn_type: str,
-            window_size: int = 7,
+            window_size: int | tuple[int, int] = 7,
             head_dim: int = 32,
             mlp_ratio: float = 4.,
             qkv_bias: bool = True,
@@ -82,20 +90,23 @@ class DualAttnBlock(nn.Sequential):
     Args:
         dim: channels C.
         attn_types: attentions in order of application, ('fca', 'sda') for colour, ('sda', 'fca') for recognition.
-        window_size: tokens per side of a dilated window.
+        window_size: tokens per side of a dilated window, one number or (rows, columns).
         head_dim: channels of a head, and of a channel group.
         mlp_ratio: hidden channels of each MLP over `dim`.
         qkv_bias: bias in the projections of Q, K and V.
         drop_path: rate of stochastic depth on all residuals.
         norm_layer: normalisation of the last dimension.
         act_layer: activation of the MLPs.
+
+    Raises:
+        ValueError: `attn_types` is empty, a bare string, or names an unknown attention.
     """
 
     def __init__(
             self,
             dim: int,
             attn_types: Sequence[str],
-            window_size: int = 7,
+            window_size: int | tuple[int, int] = 7,
             head_dim: int = 32,
             mlp_ratio: float = 4.,
             qkv_bias: bool = True,
@@ -105,6 +116,8 @@ class DualAttnBlock(nn.Sequential):
             device=None,
             dtype=None,
     ):
+        if isinstance(attn_types, str) or not attn_types:
+            raise ValueError(f"attn_types has to be a sequence such as ('sda', 'fca'), got {attn_types!r}")
         super().__init__(*[
             ResidualAttention(
                 dim,
@@ -132,7 +145,7 @@ class DualAttnStage(nn.Module):
         depth: number of blocks.
         stride: stride of the downsampling convolution.
         attn_types: attentions of each block, in order.
-        window_size: tokens per side of a dilated window.
+        window_size: tokens per side of a dilated window, one number or (rows, columns).
         head_dim: channels of a head, and of a channel group.
         mlp_ratio: hidden channels of each MLP over `dim`.
         qkv_bias: bias in the projections of Q, K and V.
@@ -148,7 +161,7 @@ class DualAttnStage(nn.Module):
             depth: int,
             stride: int,
             attn_types: Sequence[str],
-            window_size: int,
+            window_size: int | tuple[int, int],
             head_dim: int,
             mlp_ratio: float,
             qkv_bias: bool,

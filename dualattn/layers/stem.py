@@ -1,5 +1,6 @@
 """Convolutions that lower the resolution, and the one rule for sides that a stride does not divide."""
 
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import get_act_layer, get_norm_layer
@@ -57,7 +58,9 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, in_chans, H, W) float to (B, out_chans, ceil(H / stride), ceil(W / stride))."""
-        return self.conv2(self.act(self.norm(self.conv(x))))
+        # NHWC memory from the first convolution on: the normalisation and all that follows would copy otherwise
+        x = self.conv(x.contiguous(memory_format=torch.channels_last))
+        return self.conv2(self.act(self.norm(x)))
 
 
 class Downsample(nn.Module):

@@ -5,13 +5,21 @@ a stem of two convolutions, then four stages that each start with a stride-2 con
 linear-cost attentions. Stages compute on NHWC memory; their results are NCHW.
 """
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, Union
+import re
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates, get_device_dtype, get_norm_layer, to_2tuple, \
-    trunc_normal_
+from timm.layers import (
+    NormMlpClassifierHead,
+    calculate_drop_path_rates,
+    get_device_dtype,
+    get_norm_layer,
+    to_2tuple,
+    trunc_normal_,
+)
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor
@@ -33,9 +41,11 @@ class DualAttn(nn.Module):
         strides: stride of each stage's first convolution.
         stem_dim: channels of the stem, D of S0 in MPT Table VIII.
         stem_stride: stride of the stem's first convolution.
-        stem_layer: class called as `stem_layer(in_chans, stem_dim, stride=..., norm_layer=..., act_layer=...)`.
+        stem_layer: class called as `stem_layer(in_chans, stem_dim, stride=..., act_layer=..., device=..., dtype=...)`;
+            `nn.Identity` for input that already has `stem_dim` channels, as a bird's-eye-view map.
         attn_types: attentions of each block in order, of 'sda', 'da', 'fca', 'ca' (MPT Table III).
-        window_size: tokens per side of a dilated window, G. None derives it from `img_size`.
+        window_size: tokens per side of a dilated window, G, one number or (rows, columns). None derives it from
+            `img_size`.
         img_size: side of the images that `window_size=None` is meant for: G = side / total stride (MPT IV-E: 7 at 224,
             12 at 384). Nothing else depends on it; images of any size are taken.
         head_dim: channels of an attention head and of a channel group, M.
@@ -60,10 +70,10 @@ class DualAttn(nn.Module):
             strides: Sequence[int] = (2, 2, 2, 2),
             stem_dim: int = 64,
             stem_stride: int = 2,
-            stem_layer: Type[nn.Module] = ConvStem,
+            stem_layer: type[nn.Module] = ConvStem,
             attn_types: Sequence[str] = ('sda', 'fca'),
-            window_size: Optional[int] = None,
-            img_size: Union[int, Tuple[int, int]] = 224,
+            window_size: int | tuple[int, int] | None = None,
+            img_size: int | tuple[int, int] = 224,
             head_dim: int = 32,
             mlp_ratio: float = 4.,
             qkv_bias: bool = True,
@@ -135,7 +145,7 @@ class DualAttn(nn.Module):
                 nn.init.zeros_(module.bias)
 
     @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return the regular expressions that order parameters by depth, for layer-wise decay."""
         return dict(
             stem=r'^stem',
@@ -158,21 +168,38 @@ class DualAttn(nn.Module):
         return self.head.fc
 
     @torch.jit.ignore
-    def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        """Replace the classifier; 0 classes remove it, `global_pool=''` keeps the map."""
+    def reset_classifier(
+            self,
+            num_classes: int,
+            global_pool: str | None = None,
+            reset_other: bool = False,
+    ) -> None:
+        """Replace the classifier.
+
+        Args:
+            num_classes: outputs of the new one; 0 removes it.
+            global_pool: pooling of the head; '' keeps the map, None what was there.
+            reset_other: remove the norm of the head as well.
+        """
         self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool, in_features=self.num_features, **get_device_dtype(self))
+        self.head.reset(
+            num_classes,
+            global_pool,
+            reset_other=reset_other,
+            in_features=self.num_features,
+            **get_device_dtype(self),
+        )
         self.head_hidden_size = self.head.num_features
 
     def forward_intermediates(
             self,
             x: Tensor,
-            indices: Optional[Union[int, List[int]]] = None,
+            indices: int | list[int] | None = None,
             norm: bool = False,
             stop_early: bool = False,
             output_fmt: str = 'NCHW',
             intermediates_only: bool = False,
-    ) -> Union[List[Tensor], Tuple[Tensor, List[Tensor]]]:
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Compute the features of chosen stages on the way.
 
         Args:
@@ -207,17 +234,27 @@ class DualAttn(nn.Module):
 
     def prune_intermediate_layers(
             self,
-            indices: Union[int, List[int]] = 1,
+            indices: int | list[int] = 1,
             prune_norm: bool = False,
             prune_head: bool = True,
-    ) -> List[int]:
-        """Remove the stages that the given indices do not need, and by default the head; return the indices."""
+    ) -> list[int]:
+        """Remove the stages that the given indices do not need.
+
+        Args:
+            indices: as in `forward_intermediates`.
+            prune_norm: accepted for the timm contract; this network has no norm between its stages and head.
+            prune_head: remove the head. It always goes with the stage that it was made for.
+
+        Returns:
+            The indices of the stages asked for, counted from 0.
+        """
         take_indices, max_index = feature_take_indices(len(self.stages), indices)
-        self.stages = self.stages[:max_index + 1]
-        if prune_norm:
-            self.head.norm = nn.Identity()
+        if max_index + 1 < len(self.stages):
+            self.stages = self.stages[:max_index + 1]
+            self.num_features = self.feature_info[max_index]['num_chs']
+            prune_head = True
         if prune_head:
-            self.reset_classifier(0, '')
+            self.reset_classifier(0, '', reset_other=True)
         return take_indices
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -233,50 +270,52 @@ class DualAttn(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def checkpoint_filter_fn(state_dict: Dict[str, Any], model: nn.Module) -> Dict[str, Tensor]:
-    """Unwrap the nests in which training tools keep weights; native names pass unchanged."""
+def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    """Unwrap the nests in which training tools keep weights and undo the renaming by timm's feature wrappers.
+
+    FeatureListNet calls `stages.0` `stages_0`, FeatureGetterNet puts the network under `model`; native names stay.
+    """
     for nest in ('state_dict_ema', 'state_dict', 'model'):
         if isinstance(state_dict.get(nest), dict):
             state_dict = state_dict[nest]
             break
-    return state_dict
+    return {re.sub(r'^stages_(\d+)\.', r'stages.\1.', k.removeprefix('model.')): v for k, v in state_dict.items()}
 
 
-def _cfg(**kwargs) -> Dict[str, Any]:
-    return dict(
-        url='',
-        num_classes=1000,
-        input_size=(3, 224, 224),
-        pool_size=(7, 7),
-        crop_pct=0.95,
-        interpolation='bicubic',
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        first_conv='stem.conv',
-        classifier='head.fc',
-        license='apache-2.0',
+def _cfg(**kwargs) -> dict[str, Any]:
+    return {
+        'url': '',
+        'num_classes': 1000,
+        'input_size': (3, 224, 224),
+        'min_input_size': (3, 32, 32),
+        'pool_size': (7, 7),
+        'crop_pct': 0.95,
+        'interpolation': 'bicubic',
+        'mean': IMAGENET_DEFAULT_MEAN,
+        'std': IMAGENET_DEFAULT_STD,
+        'first_conv': 'stem.conv',
+        'classifier': 'head.fc',
+        'license': 'apache-2.0',
         **kwargs,
-    )
+    }
 
 
-def _cfg_384() -> Dict[str, Any]:
-    return {**_cfg(crop_mode='squash'), 'input_size': (3, 384, 384), 'pool_size': (12, 12), 'crop_pct': 1.0}
-
+_SIZE_384 = dict(input_size=(3, 384, 384), pool_size=(12, 12), crop_pct=1.0, crop_mode='squash')
 
 default_cfgs = generate_default_cfgs({
     # no weights are published yet; `pretrained_cfg_overlay=dict(file=...)` loads local ones
     'dualattn_tiny.untrained': _cfg(),
     'dualattn_small.untrained': _cfg(),
     'dualattn_base.untrained': _cfg(),
-    'dualattn_tiny_384.untrained': _cfg_384(),
-    'dualattn_small_384.untrained': _cfg_384(),
-    'dualattn_base_384.untrained': _cfg_384(),
-    'dualattn_mpt.untrained': {**_cfg(), 'input_size': (3, 256, 256), 'pool_size': (8, 8)},
+    'dualattn_tiny_384.untrained': _cfg(**_SIZE_384),
+    'dualattn_small_384.untrained': _cfg(**_SIZE_384),
+    'dualattn_base_384.untrained': _cfg(**_SIZE_384),
+    'dualattn_mpt.untrained': _cfg(input_size=(3, 256, 256), pool_size=(8, 8)),
 })
 
 
 def _create_dualattn(variant: str, pretrained: bool = False, **kwargs) -> DualAttn:
-    out_indices = kwargs.pop('out_indices', (0, 1, 2, 3))
+    out_indices = kwargs.pop('out_indices', tuple(range(len(kwargs['depths']))))
     return build_model_with_cfg(
         DualAttn,
         variant,

@@ -3,7 +3,6 @@
 Letters: B batch, H x W map, C channels, D channels of a head, M channels of a group, G x G tokens of a dilated window.
 """
 
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor
 __all__ = ['factorized_channel_attention', 'separable_dilated_attention']
 
 
-def _real_keys(h: int, w: int, grid: Tuple[int, int], device: torch.device) -> Tensor:
+def _real_keys(h: int, w: int, grid: tuple[int, int], device: torch.device) -> Tensor:
     """Tell which tokens of each dilated window lie on the map and which on its padding.
 
     Returns:
@@ -29,7 +28,7 @@ def _real_keys(h: int, w: int, grid: Tuple[int, int], device: torch.device) -> T
 
 
 @register_notrace_function  # the padding depends on H and W
-def separable_dilated_attention(qkv: Tensor, window_size: Tuple[int, int], num_heads: int, scale: float) -> Tensor:
+def separable_dilated_attention(qkv: Tensor, window_size: tuple[int, int], num_heads: int, scale: float) -> Tensor:
     """Attend inside windows of G x G tokens that are sampled with stride (H/G, W/G) over the whole map.
 
     MPT Eq. 5 and 6 after the projections: the dilated partition, softmax(Q K^T * scale) V per head, and the reverse.
@@ -44,41 +43,44 @@ def separable_dilated_attention(qkv: Tensor, window_size: Tuple[int, int], num_h
 
     Returns:
         (B, H, W, C), the dtype of `qkv`.
+
+    Raises:
+        ValueError: the channels of `qkv` are no multiple of 3 * num_heads.
     """
     b, h, w, c3 = qkv.shape
+    if c3 % (3 * num_heads) != 0:
+        raise ValueError(f'qkv has to hold 3 * {num_heads} heads of equal width, got {c3} channels')
+    d = c3 // (3 * num_heads)
     gh, gw = window_size
     sh, sw = (h + gh - 1) // gh, (w + gw - 1) // gw
     pad_h, pad_w = gh * sh - h, gw * sw - w
     padded = pad_h > 0 or pad_w > 0
     if padded:
         qkv = F.pad(qkv, (0, 0, 0, pad_w, 0, pad_h))
-    d = c3 // (3 * num_heads)
 
-    # (B, gh * sh, gw * sw, 3 * heads * D) -> (3, B * sh * sw, heads, gh * gw, D)
+    # (B, gh * sh, gw * sw, 3 * heads * D) -> (3, B, sh * sw, heads, gh * gw, D)
     qkv = qkv.reshape(b, gh, sh, gw, sw, 3, num_heads, d).permute(5, 0, 2, 4, 6, 1, 3, 7)
-    q, k, v = qkv.reshape(3, b * sh * sw, num_heads, gh * gw, d).unbind(0)
+    q, k, v = qkv.reshape(3, b, sh * sw, num_heads, gh * gw, d).unbind(0)
     attn = (q * scale) @ k.transpose(-2, -1)
     if padded:
-        # inference on empty batches must keep working, hence expand + reshape rather than repeat
-        real = _real_keys(h, w, (gh, gw), attn.device)
-        real = real.expand(b, -1, -1, -1, -1).reshape(b * sh * sw, 1, 1, gh * gw)
-        attn = attn.masked_fill(~real, float('-inf'))
+        attn = attn.masked_fill(~_real_keys(h, w, (gh, gw), attn.device), float('-inf'))
     out = attn.softmax(dim=-1) @ v
 
-    # (B * sh * sw, heads, gh * gw, D) -> (B, gh * sh, gw * sw, heads * D)
+    # (B, sh * sw, heads, gh * gw, D) -> (B, gh * sh, gw * sw, heads * D)
     out = out.reshape(b, sh, sw, num_heads, gh, gw, d).permute(0, 4, 1, 5, 2, 3, 6)
     out = out.reshape(b, gh * sh, gw * sw, num_heads * d)
     return out[:, :h, :w] if padded else out
 
 
 def _channel_logits(q: Tensor, k: Tensor) -> Tensor:
-    """Multiply (B, groups, M, N) queries and keys to (B, groups, M, M) logits, in float32 for half precision."""
+    """Multiply (B, groups, N, M) queries and keys to Q^T K: (B, groups, M, M), in float32 for half precision."""
     if q.dtype != torch.float16 and q.dtype != torch.bfloat16:
-        return q @ k.transpose(-2, -1)
+        return q.transpose(-2, -1) @ k
+    q, k = q.float(), k.float()
     if torch.jit.is_scripting():  # TorchScript takes a constant device in autocast alone
-        return q.float() @ k.float().transpose(-2, -1)
+        return q.transpose(-2, -1) @ k
     with torch.autocast(device_type=q.device.type, enabled=False):
-        return q.float() @ k.float().transpose(-2, -1)
+        return q.transpose(-2, -1) @ k
 
 
 @register_notrace_function  # reshapes with H and W
@@ -86,7 +88,7 @@ def factorized_channel_attention(qkv: Tensor, num_groups: int, scale: float) -> 
     """Attend between the channels of each group, over all tokens of the map.
 
     MPT Eq. 3 and 4 after the projections: softmax(Q^T K * scale) V^T inside each of C/M groups. The logits sum over
-    H x W products, more than half precision can hold, so the M x M part is computed in float32 at least.
+    N = H x W products, more than half precision can hold, so the M x M part is computed in float32 at least.
 
     Args:
         qkv: (B, H, W, 3C) float; queries, keys and values one after the other, groups contiguous inside each.
@@ -95,12 +97,17 @@ def factorized_channel_attention(qkv: Tensor, num_groups: int, scale: float) -> 
 
     Returns:
         (B, H, W, C), the dtype of `qkv`.
+
+    Raises:
+        ValueError: the channels of `qkv` are no multiple of 3 * num_groups.
     """
     b, h, w, c3 = qkv.shape
+    if c3 % (3 * num_groups) != 0:
+        raise ValueError(f'qkv has to hold 3 * {num_groups} groups of equal width, got {c3} channels')
     m = c3 // (3 * num_groups)
-    # (B, H, W, 3 * groups * M) -> (3, B, groups, M, H * W)
-    q, k, v = qkv.reshape(b, h * w, 3, num_groups, m).permute(2, 0, 3, 4, 1).unbind(0)
-    attn = _channel_logits(q * scale, k).softmax(dim=-1).to(qkv.dtype)
-    out = attn @ v
-    # (B, groups, M, H * W) -> (B, H, W, groups * M)
-    return out.permute(0, 3, 1, 2).reshape(b, h, w, num_groups * m)
+    # (B, H, W, 3 * groups * M) -> (3, B, groups, N, M)
+    q, k, v = qkv.reshape(b, h * w, 3, num_groups, m).permute(2, 0, 3, 1, 4).unbind(0)
+    attn = (_channel_logits(q, k) * scale).softmax(dim=-1).to(qkv.dtype)
+    out = v @ attn.transpose(-2, -1)
+    # (B, groups, N, M) -> (B, H, W, groups * M)
+    return out.permute(0, 2, 1, 3).reshape(b, h, w, num_groups * m)

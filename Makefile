@@ -1,0 +1,47 @@
+# Each target first brings .venv to what the lock files in requirements/ say; that costs seconds when nothing changed.
+# Variables, for example `make test ARGS='-k lab -x'`:
+#   ARGS    handed to pytest, or to the demo
+#   VENV, PYTHON, DUALATTN_WHEELS, MAX_JOBS: see requirements/install.sh
+
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+export VENV PYTHON
+
+SETS := core colorize transfer video demo export dev
+STAMPS := $(VENV)/stamps
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint setup setup-transfer clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | \
+	  while IFS=@ read -r target text; do printf '  make %-16s %s\n' "$$target" "$$text"; done
+
+demo: setup  ## train the small demo network, then colorize black-and-white photographs with it
+	$(VENV)/bin/python tools/demo.py $(ARGS)
+
+test: setup setup-transfer $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/dev  ## check the code with ruff
+	$(VENV)/bin/ruff check .
+
+setup: $(STAMPS)/colorize $(STAMPS)/package  ## make .venv with all that colorization needs
+
+setup-transfer: $(STAMPS)/transfer $(STAMPS)/package  ## add mmcv, mmdet and mmdet3d to .venv
+
+clean:  ## delete what Python and the tools leave behind; .venv and results stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written only when its installation went through, so that an interrupted one is taken up again.
+$(SETS:%=$(STAMPS)/%): $(STAMPS)/%: requirements/%.txt requirements/core.txt requirements/build.txt requirements/install.sh
+	sh requirements/install.sh $*
+	@mkdir -p $(STAMPS) && touch $@
+
+# The packages are named as prerequisites because a new one has to be made known to the environment.
+$(STAMPS)/package: setup.py pyproject.toml $(wildcard */__init__.py) | $(STAMPS)/core
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@mkdir -p $(STAMPS) && touch $@

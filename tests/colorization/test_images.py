@@ -1,0 +1,657 @@
+"""The reader and writer: every kind of file a user may hand in, and every kind of broken one."""
+
+import io
+import logging
+import os
+import struct
+import tracemalloc
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
+
+from colorization import color_profile
+from colorization.images import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    Photo,
+    list_images,
+    read_photo,
+    read_rgb,
+    write_photo,
+)
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+RGB16 = RNG.integers(0, 65536, (12, 20, 3), dtype=np.uint16)
+# smooth, so that lossy formats come close
+SMOOTH = np.dstack([*np.meshgrid(np.linspace(30, 220, 40), np.linspace(60, 180, 24)), np.full((24, 40), 120.0)])
+SMOOTH = SMOOTH.round().astype(np.uint8)
+
+
+def png_chunk(name, data):
+    return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
+
+def png(width, height, depth, color_type, rows, *chunks):
+    header = png_chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, depth, color_type, 0, 0, 0))
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + header
+        + b''.join(chunks)
+        + png_chunk(b'IDAT', zlib.compress(rows))
+        + png_chunk(b'IEND', b'')
+    )
+
+
+def tiff16(path, pixels, **tags):
+    """Write a 16-bit TIFF with further tags given as t274=6; the writer under test must not test itself."""
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    plain = {256: pixels.shape[1], 257: pixels.shape[0], 258: (16,) * channels, 259: 1, 262: 2 if channels > 1 else 1}
+    plain |= {277: channels, 278: pixels.shape[0], 279: pixels.nbytes, 273: 0}
+    for tag, value in (plain | {int(name[1:]): value for name, value in tags.items()}).items():
+        directory[tag] = value
+    with open(path, 'wb') as file:
+        directory.save(file)
+        file.write(pixels.astype('<u2').tobytes())
+
+
+def icc_gray(gamma):
+    """A gray profile with a pure gamma, as scanners embed them."""
+    curve = b'curv\0\0\0\0' + struct.pack('>IHH', 1, round(gamma * 256), 0)
+    white = b'XYZ \0\0\0\0' + struct.pack('>iii', 63190, 65536, 54061)
+    tags = struct.pack('>I', 2) + b'kTRC' + struct.pack('>II', 156, 16) + b'wtpt' + struct.pack('>II', 172, 20)
+    header = bytearray(128)
+    header[8:12], header[12:16], header[16:20], header[20:24] = b'\2\x10\0\0', b'scnr', b'GRAY', b'XYZ '
+    header[36:40] = b'acsp'
+    header[68:80] = struct.pack('>iii', 63190, 65536, 54061)
+    data = bytes(header) + tags + curve + white
+    return struct.pack('>I', len(data)) + data[4:]
+
+
+def icc_rgb(gamma=2.19921875, swap=False):
+    """An sRGB-like profile with another gamma, and red and green exchanged on demand, so that a mistake is seen."""
+    data = bytearray(color_profile.srgb_profile())
+    for index in range(struct.unpack_from('>I', data, 128)[0]):
+        name, start, _ = struct.unpack_from('>4sII', data, 132 + 12 * index)
+        if name in (b'rTRC', b'gTRC', b'bTRC'):
+            data[start : start + 14] = b'curv\0\0\0\0' + struct.pack('>IH', 1, round(gamma * 256))
+        if swap and name in (b'rXYZ', b'gXYZ'):
+            data[132 + 12 * index : 136 + 12 * index] = b'gXYZ' if name == b'rXYZ' else b'rXYZ'
+    return bytes(data)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.bmp', '.ppm', '.tif', '.jp2', '.webp'])
+def test_lossless_color_files_are_read_exactly_whatever_their_name(tmp_path, suffix):
+    options = {'.webp': dict(lossless=True), '.jp2': dict(irreversible=False)}.get(suffix, {})
+    Image.fromarray(RGB).save(tmp_path / f'a{suffix}', **options)
+    os.rename(tmp_path / f'a{suffix}', tmp_path / 'Großmutter am Meer 祖母.dat')
+    photo = read_photo(tmp_path / 'Großmutter am Meer 祖母.dat')
+    np.testing.assert_array_equal(photo.pixels, RGB)
+    assert (photo.alpha, photo.exif, photo.icc_profile, photo.bit_depth) == (None, None, None, 8)
+    np.testing.assert_array_equal(read_rgb(tmp_path / 'Großmutter am Meer 祖母.dat'), RGB)
+
+
+def test_gray_stays_two_dimensional(tmp_path):
+    Image.fromarray(RGB[..., 0]).save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(read_photo(tmp_path / 'a.png').pixels, RGB[..., 0])
+    np.testing.assert_array_equal(read_rgb(tmp_path / 'a.png'), np.repeat(RGB[..., :1], 3, axis=2))
+
+
+def test_bilevel(tmp_path):
+    Image.fromarray(RGB[..., 0] > 127).save(tmp_path / 'a.tif')
+    np.testing.assert_array_equal(read_photo(tmp_path / 'a.tif').pixels, np.where(RGB[..., 0] > 127, 255, 0))
+
+
+def test_palette_with_and_without_transparency(tmp_path):
+    indices = RNG.integers(0, 3, (12, 20), dtype=np.uint8)
+    colors = np.array([[200, 10, 30], [20, 180, 40], [15, 25, 190]], np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(colors.tobytes())
+    image.save(tmp_path / 'a.png')
+    photo = read_photo(tmp_path / 'a.png')
+    np.testing.assert_array_equal(photo.pixels, colors[indices])
+    assert photo.alpha is None
+    image.save(tmp_path / 'b.png', transparency=1)
+    photo = read_photo(tmp_path / 'b.png')
+    np.testing.assert_array_equal(photo.pixels, colors[indices])
+    np.testing.assert_array_equal(photo.alpha, np.where(indices == 1, 0, 255))
+
+
+@pytest.mark.parametrize('mode', ['LA', 'RGBA'])
+def test_alpha_is_kept_and_laid_over_white_for_data_sets(tmp_path, mode):
+    alpha = RNG.integers(0, 256, (12, 20), dtype=np.uint8)
+    pixels = RGB if mode == 'RGBA' else RGB[..., :1]
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / 'a.png')
+    photo = read_photo(tmp_path / 'a.png')
+    np.testing.assert_array_equal(photo.pixels, pixels if mode == 'RGBA' else pixels[..., 0])
+    np.testing.assert_array_equal(photo.alpha, alpha)
+    weight = alpha[..., None] / 255
+    assert np.abs(read_rgb(tmp_path / 'a.png') - (pixels * weight + 255 * (1 - weight))).max() <= 0.5 + 1e-6
+
+
+def test_cmyk_jpeg_comes_close_to_its_colors(tmp_path):
+    Image.fromarray(SMOOTH).convert('CMYK').save(tmp_path / 'a.jpg', quality=100, subsampling=0)
+    assert np.abs(read_photo(tmp_path / 'a.jpg').pixels.astype(int) - SMOOTH).max() <= 4
+    assert np.abs(read_rgb(tmp_path / 'a.jpg').astype(int) - SMOOTH).max() <= 4
+
+
+def test_ycbcr_tiff(tmp_path):
+    Image.fromarray(SMOOTH).save(tmp_path / 'a.tif', compression='jpeg', quality=100)
+    assert np.abs(read_photo(tmp_path / 'a.tif').pixels.astype(int) - SMOOTH).max() <= 5
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif', '.pgm'])
+def test_16_bit_gray(tmp_path, suffix):
+    Image.fromarray(RGB16[..., 0]).save(tmp_path / f'a{suffix}')
+    photo = read_photo(tmp_path / f'a{suffix}')
+    assert photo.bit_depth == 16
+    np.testing.assert_array_equal(photo.pixels, RGB16[..., 0])
+    expected = np.rint(RGB16[..., 0] / 257)
+    np.testing.assert_array_equal(read_rgb(tmp_path / f'a{suffix}'), np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+@pytest.mark.parametrize('channels', [3, 4])
+def test_16_bit_color(tmp_path, suffix, channels):
+    alpha = RNG.integers(0, 65536, (12, 20), dtype=np.uint16)
+    pixels = RGB16 if channels == 3 else np.dstack([RGB16, alpha])
+    if suffix == '.tif':
+        tiff16(tmp_path / 'é.tif', pixels, **({'t338': 2} if channels == 4 else {}))
+    else:
+        rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
+        (tmp_path / 'é.png').write_bytes(png(20, 12, 16, 2 if channels == 3 else 6, rows))
+    photo = read_photo(tmp_path / f'é{suffix}')
+    np.testing.assert_array_equal(photo.pixels, RGB16)
+    assert photo.alpha is None if channels == 3 else np.array_equal(photo.alpha, alpha)
+    assert read_rgb(tmp_path / f'é{suffix}').shape == RGB.shape
+
+
+def test_16_bit_gray_with_alpha_png(tmp_path):
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in RGB16[..., :2])
+    (tmp_path / 'a.png').write_bytes(png(20, 12, 16, 4, rows))
+    photo = read_photo(tmp_path / 'a.png')
+    np.testing.assert_array_equal(photo.pixels, np.repeat(RGB16[..., :1], 3, axis=2))
+    np.testing.assert_array_equal(photo.alpha, RGB16[..., 1])
+
+
+@pytest.mark.parametrize('color_type', [0, 2])
+def test_transparent_color_of_a_16_bit_png(tmp_path, color_type):
+    pixels = RGB16[..., 0] if color_type == 0 else RGB16
+    key = pixels[3:4, 4].astype('>u2').tobytes()  # an array, as scalars drop the byte order
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
+    (tmp_path / 'a.png').write_bytes(png(20, 12, 16, color_type, rows, png_chunk(b'tRNS', key)))
+    photo = read_photo(tmp_path / 'a.png')
+    np.testing.assert_array_equal(photo.pixels, pixels)
+    assert photo.alpha[3, 4] == 0 and (photo.alpha == 65535).sum() == photo.alpha.size - 1
+
+
+def test_16_bit_tiff_with_colors_multiplied_by_alpha(tmp_path):
+    alpha = RNG.integers(20000, 65536, (12, 20, 1), dtype=np.uint16)
+    multiplied = np.rint(RGB16 * (alpha / 65535)).astype(np.uint16)
+    tiff16(tmp_path / 'a.tif', np.dstack([multiplied, alpha]), t338=1)
+    assert np.abs(read_photo(tmp_path / 'a.tif').pixels.astype(int) - RGB16).max() <= 2
+
+
+def test_16_bit_tiff_where_white_is_zero_is_no_negative(tmp_path):
+    tiff16(tmp_path / 'a.tif', RGB16[..., 0], t262=0)
+    np.testing.assert_array_equal(read_photo(tmp_path / 'a.tif').pixels, 65535 - RGB16[..., 0])
+
+
+def test_16_bit_tiff_in_planes_is_refused_as_decoders_garble_it(tmp_path):
+    planes = np.ascontiguousarray(RGB16.transpose(2, 0, 1))
+    size = planes[0].nbytes
+    tiff16(tmp_path / 'a.tif', RGB16, t284=2, t273=(0, size, 2 * size), t279=(size,) * 3)
+    with pytest.raises(ImageError, match=r'a\.tif.*separate planes.*interleaved'):
+        read_photo(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize(('dtype', 'reason'), [(np.float32, "kind 'F'"), (np.int32, '32-bit'), (np.int16, 'signed')])
+def test_other_numbers_are_refused_with_what_to_do(tmp_path, dtype, reason):
+    if dtype == np.int16:
+        tiff16(tmp_path / 'a.tif', RGB16[..., 0], t339=2)
+    else:
+        Image.fromarray(RGB16[..., 0].astype(dtype)).save(tmp_path / 'a.tif')
+    for reader in (read_photo, read_rgb):
+        with pytest.raises(ImageError, match=rf'a\.tif.*{reason}.*save it'):
+            reader(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('suffix', ['.gif', '.webp', '.png', '.tif'])
+def test_first_frame_of_animations_and_pages_is_taken_and_said_once(tmp_path, suffix, caplog):
+    frames = [Image.fromarray(np.full((12, 20), value, np.uint8)).convert('P') for value in (40, 200, 90)]
+    frames = frames if suffix == '.gif' else [frame.convert('RGB') for frame in frames]
+    options = {'.webp': dict(lossless=True)}.get(suffix, {})
+    frames[0].save(tmp_path / f'a{suffix}', save_all=True, append_images=frames[1:], **options)
+    with caplog.at_level(logging.WARNING):
+        photo = read_photo(tmp_path / f'a{suffix}')
+    assert (photo.pixels == 40).all()
+    assert [record.getMessage() for record in caplog.records] == [
+        f'{tmp_path / f"a{suffix}"}: 3 frames or pages, the first one is used'
+    ]
+
+
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'png16', 'tif', 'tif16', 'webp', 'gray16'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation(tmp_path, kind, orientation):
+    path = tmp_path / f'a.{kind.removesuffix("16")}'
+    exif = Image.Exif()
+    exif[274] = orientation
+    if kind == 'png16':
+        rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in RGB16)
+        path.write_bytes(png(20, 12, 16, 2, rows, png_chunk(b'eXIf', exif.tobytes()[6:])))
+    elif kind == 'tif16':
+        tiff16(path, RGB16, t274=orientation)
+    elif kind == 'gray16':
+        path = tmp_path / 'a.tif'
+        tiff16(path, RGB16[..., 0], t274=orientation)
+    else:
+        options = {'webp': dict(lossless=True), 'jpg': dict(quality=95)}.get(kind, {})
+        Image.fromarray(SMOOTH).save(path, exif=exif, **options)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    photo = read_photo(path)
+    shown = photo.pixels >> 8 if kind in ('png16', 'tif16') else photo.pixels
+    np.testing.assert_array_equal(shown, expected)
+    assert read_rgb(path).shape[:2] == expected.shape[:2]
+    assert photo.exif is None or 274 not in load_exif(photo.exif)
+    # what is written stays upright for a reader that obeys the tag
+    write_photo(photo, tmp_path / 'out.png')
+    with Image.open(tmp_path / 'out.png') as image:
+        assert image.getexif().get(274, 1) == 1 and image.size == photo.pixels.shape[1::-1]
+
+
+def load_exif(data):
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
+@pytest.mark.parametrize('source', ['jpg', 'tif', 'png'])
+@pytest.mark.parametrize('target', ['jpg', 'tif', 'png', 'webp', 'png16', 'tif16'])
+def test_exif_survives_without_what_is_no_longer_true(tmp_path, source, target):
+    exif = Image.Exif()
+    exif[271], exif[274], exif[306] = 'Zeiss Ikon', 6, '1950:06:01 12:00:00'
+    details = exif.get_ifd(0x8769)
+    details[0x9003], details[0xA002], details[0x829A] = '1950:06:01 12:00:00', 40, TiffImagePlugin.IFDRational(1, 125)
+    details[0x927C] = b'maker note with offsets'
+    exif.get_ifd(0x8825)[1] = 'N'
+    Image.fromarray(SMOOTH).save(tmp_path / f'a.{source}', exif=exif.tobytes())  # bytes: TIFF else lacks the details
+    photo = read_photo(tmp_path / f'a.{source}')
+    if target.endswith('16'):
+        photo = Photo(photo.pixels.astype(np.uint16) * 257, exif=photo.exif)
+    write_photo(photo, tmp_path / f'b.{target[:3] if target != "webp" else target}')
+    (written,) = tmp_path.glob('b.*')
+    with Image.open(written) as image:
+        found = image.getexif()
+        assert (found[271], found[306], found.get(274, 1)) == ('Zeiss Ikon', '1950:06:01 12:00:00', 1)
+        inner = found.get_ifd(0x8769)
+        assert inner[0x9003] == '1950:06:01 12:00:00' and float(inner[0x829A]) == pytest.approx(1 / 125)
+        assert 0x927C not in inner and inner.get(0xA002, image.width) == image.width
+        assert found.get_ifd(0x8825)[1] == 'N'
+        image.load()
+    # reading our own file gives the same pixels, so no tag of the source has come into a place where it hurts
+    if target not in ('jpg', 'webp'):
+        np.testing.assert_array_equal(read_photo(written).pixels, photo.pixels)
+
+
+def test_broken_exif_does_not_cost_the_photograph(tmp_path, caplog):
+    Image.fromarray(RGB).save(tmp_path / 'a.png', exif=b'Exif\0\0garbage that is no directory')
+    photo = read_photo(tmp_path / 'a.png')
+    np.testing.assert_array_equal(photo.pixels, RGB)
+    assert photo.exif is None and 'broken EXIF' in caplog.text
+
+
+def test_exif_too_large_for_jpeg_is_left_out_with_a_warning(tmp_path, caplog):
+    exif = Image.Exif()
+    exif[270] = 'x' * 70_000
+    write_photo(Photo(RGB, exif=exif.tobytes()), tmp_path / 'a.jpg')
+    assert 'do not fit' in caplog.text
+    assert len(Image.open(tmp_path / 'a.jpg').getexif()) == 0
+
+
+class TestColorProfile:
+    def test_srgb_profile_is_kept_with_untouched_pixels(self, tmp_path):
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+        for pixels in (RGB, RGB16):
+            write_photo(Photo(pixels, icc_profile=profile), tmp_path / 'a.png', overwrite=True)
+            photo = read_photo(tmp_path / 'a.png')
+            np.testing.assert_array_equal(photo.pixels, pixels)
+            assert photo.icc_profile == profile
+
+    def test_other_rgb_profile_is_converted_as_littlecms_does(self, tmp_path):
+        profile = icc_rgb(gamma=1.0, swap=True)
+        Image.fromarray(SMOOTH).save(tmp_path / 'a.png', icc_profile=profile)
+        photo = read_photo(tmp_path / 'a.png')
+        # by the definition of sRGB: red and green exchanged, linear light coded
+        linear = SMOOTH[..., [1, 0, 2]] / 255
+        expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+        assert np.abs(photo.pixels - expected).max() <= 1.01
+        assert ImageCms.ImageCmsProfile(io.BytesIO(photo.icc_profile)).profile.xcolor_space == 'RGB '
+        assert color_profile.is_srgb(photo.icc_profile)
+        np.testing.assert_array_equal(read_rgb(tmp_path / 'a.png'), photo.pixels)
+
+    @pytest.mark.parametrize('suffix', ['.png', '.tif'])
+    def test_16_bit_conversion_agrees_with_littlecms_at_8_bits(self, tmp_path, suffix):
+        profile = icc_rgb(gamma=1.8, swap=True)
+        write_photo(Photo(RGB16, icc_profile=profile), tmp_path / f'a{suffix}')
+        photo = read_photo(tmp_path / f'a{suffix}')
+        assert photo.bit_depth == 16 and color_profile.is_srgb(photo.icc_profile)
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        oracle = ImageCms.profileToProfile(
+            Image.fromarray(np.rint(RGB16 / 257).astype(np.uint8)), source, ImageCms.createProfile('sRGB')
+        )
+        bright = RGB16.min(axis=-1) > 8000  # where the 8-bit rounding of the oracle's input is not magnified
+        difference = np.abs(photo.pixels / 257 - np.asarray(oracle))[bright]
+        assert difference.size > 300 and difference.max() < 1.6
+
+    @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+    def test_gray_profile_is_applied_and_never_attached_to_rgb(self, tmp_path, dtype):
+        levels = np.iinfo(dtype).max
+        gray = np.linspace(0, levels, 240).astype(dtype).reshape(12, 20)
+        Image.fromarray(gray).save(tmp_path / 'a.tif', icc_profile=icc_gray(1.0))
+        photo = read_photo(tmp_path / 'a.tif')
+        linear = gray / levels
+        expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * levels
+        assert photo.pixels.ndim == 2 and np.abs(photo.pixels - expected).max() <= 0.51
+        assert color_profile.color_space(photo.icc_profile) == 'RGB'
+        write_photo(photo, tmp_path / 'b.png')
+        assert Image.open(tmp_path / 'b.png').mode == 'RGB' or dtype == np.uint16
+
+    def test_gray_pixels_with_a_profile_for_rgb(self, tmp_path):
+        Image.fromarray(SMOOTH[..., 0]).save(tmp_path / 'a.png', icc_profile=icc_rgb(gamma=1.0))
+        Image.fromarray(np.repeat(SMOOTH[..., :1], 3, axis=2)).save(tmp_path / 'b.png', icc_profile=icc_rgb(gamma=1.0))
+        difference = read_photo(tmp_path / 'a.png').pixels - read_photo(tmp_path / 'b.png').pixels[..., 0].astype(int)
+        assert np.abs(difference).max() <= 1
+
+    @pytest.mark.parametrize('pixels', [RGB, RGB16, RGB[..., 0]], ids=['rgb', 'rgb16', 'gray'])
+    @pytest.mark.parametrize('profile', [b'no profile at all', icc_gray(2.2)[:150]], ids=['garbage', 'truncated'])
+    def test_broken_profile_is_ignored_with_a_warning(self, tmp_path, pixels, profile, caplog):
+        if pixels.dtype == np.uint16:
+            write_photo(Photo(pixels, icc_profile=profile), tmp_path / 'a.png')
+        else:
+            Image.fromarray(pixels).save(tmp_path / 'a.png', icc_profile=profile)
+        photo = read_photo(tmp_path / 'a.png')
+        np.testing.assert_array_equal(photo.pixels, pixels)
+        assert photo.icc_profile is None and 'taken as sRGB' in caplog.text
+
+    def test_profile_for_another_kind_of_pixels_is_ignored_with_a_warning(self, tmp_path, caplog):
+        Image.fromarray(SMOOTH).convert('CMYK').save(tmp_path / 'a.jpg', quality=100, icc_profile=icc_rgb(1.0))
+        assert np.abs(read_photo(tmp_path / 'a.jpg').pixels.astype(int) - SMOOTH).max() <= 6
+        assert 'is for RGB, the image is CMYK' in caplog.text
+
+    def test_16_bits_with_a_table_profile_fall_to_8_bits_and_say_so(self, tmp_path, caplog):
+        profile = icc_rgb(1.8).replace(b'rXYZ', b'xxxx')  # no matrix; littleCMS refuses it as well
+        write_photo(Photo(RGB16, icc_profile=profile), tmp_path / 'a.png')
+        with pytest.MonkeyPatch.context() as patch:  # no such profile can be made here: let the 8-bit way accept it
+            patch.setattr(color_profile, 'is_srgb', lambda profile: False)
+            patch.setattr(color_profile, 'image_to_srgb', lambda image, profile: image)
+            photo = read_photo(tmp_path / 'a.png')
+        assert photo.bit_depth == 8 and 'read at 8 bits' in caplog.text
+        np.testing.assert_array_equal(photo.pixels, RGB16 >> 8)
+
+    @pytest.mark.parametrize('kind', range(5))
+    def test_parametric_curves(self, kind):
+        a, b, c, d = 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045
+        values = ([2.2], [2.2, a, b], [2.2, a, b, 0.01], [2.4, a, b, c, d], [2.4, a, b, c, d, 0.02, 0.03])[kind]
+        data = (
+            b'para\0\0\0\0'
+            + struct.pack('>HH', kind, 0)
+            + struct.pack(f'>{len(values)}i', *(round(value * 65536) for value in values))
+        )
+        x = np.linspace(0, 1, 101)
+        g = values[0]
+        expected = [  # ICC.1:2022, table 68
+            x**g,
+            np.maximum(a * x + b, 0) ** g,
+            np.maximum(a * x + b, 0) ** g + 0.01,
+            np.where(x >= d, (a * x + b) ** g, c * x),
+            np.where(x >= d, (a * x + b) ** g + 0.02, c * x + 0.03),
+        ][kind]
+        np.testing.assert_allclose(color_profile._tone_curve({'gTRC': data}, 'gTRC', x), expected, atol=1e-4)
+
+    def test_output_is_the_same_bytes_each_time(self):
+        first = color_profile.srgb_profile()
+        color_profile.srgb_profile.cache_clear()
+        assert color_profile.srgb_profile() == first
+
+
+class TestBadInput:
+    def check(self, path, reason):
+        for reader in (read_photo, read_rgb):
+            with pytest.raises(ImageError, match=reason) as caught:
+                reader(path)
+            assert str(path) in str(caught.value)
+
+    def test_zero_bytes(self, tmp_path):
+        (tmp_path / 'a.jpg').write_bytes(b'')
+        self.check(tmp_path / 'a.jpg', 'empty')
+
+    def test_text_named_jpg(self, tmp_path):
+        (tmp_path / 'a.jpg').write_text('this is not an image')
+        self.check(tmp_path / 'a.jpg', 'not an image')
+
+    def test_formats_that_start_programs_are_not_opened(self, tmp_path):
+        (tmp_path / 'a.jpg').write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n')
+        self.check(tmp_path / 'a.jpg', 'not an image')
+
+    def test_missing_and_folder(self, tmp_path):
+        self.check(tmp_path / 'none.jpg', 'no such file')
+        self.check(tmp_path, 'not a regular file')
+
+    @pytest.mark.parametrize('kind', ['jpg', 'png', 'tif', 'webp', 'gif', 'bmp', 'png16', 'tif16'])
+    @pytest.mark.parametrize('kept', [0.1, 0.5, 0.95])
+    def test_truncated(self, tmp_path, kind, kept):
+        path = tmp_path / f'a.{kind[:3]}'
+        noise = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        if kind == 'tif16':
+            tiff16(path, noise.astype(np.uint16) * 257)
+        elif kind == 'png16':
+            path.write_bytes(cv2.imencode('.png', RNG.integers(0, 65536, (64, 64, 3), dtype=np.uint16))[1].tobytes())
+        else:
+            Image.fromarray(noise).save(path, {'jpg': 'JPEG', 'tif': 'TIFF', 'web': 'WEBP'}.get(kind[:3]))
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * kept)])
+        self.check(path, 'cannot be read|not an image')
+
+    def test_png_bomb_is_refused_from_its_header(self, tmp_path):
+        size = 30_000  # 900 million pixels in 110 kB: one bit each, all zero
+        path = tmp_path / 'bomb.png'
+        path.write_bytes(png(size, size, 1, 0, b'\0' * ((size + 7) // 8 + 1) * size))
+        tracemalloc.start()
+        for reader in (read_photo, read_rgb):
+            with pytest.raises(ImageError, match=r'bomb\.png.*pixels'):
+                reader(path)
+            with pytest.raises(ImageError, match='900000000 pixels'):
+                reader(path, max_pixels=1 << 40)  # Pillow's own limit stands behind ours
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 5 << 20
+
+    def test_limit_is_an_argument_and_inclusive(self, tmp_path):
+        Image.fromarray(RGB).save(tmp_path / 'a.png')
+        assert read_photo(tmp_path / 'a.png', max_pixels=240).pixels.shape == RGB.shape
+        with pytest.raises(ImageError, match='20 x 12 pixels are more than the limit of 239'):
+            read_photo(tmp_path / 'a.png', max_pixels=239)
+
+    def test_absurd_side(self, tmp_path):
+        Image.fromarray(np.zeros((1, 70_000), np.uint8)).save(tmp_path / 'a.png')
+        self.check(tmp_path / 'a.png', '70000 x 1')
+
+    def test_large_legal_image_brings_no_warning(self, tmp_path, recwarn):
+        path = tmp_path / 'a.png'
+        path.write_bytes(png(9_999, 10_000, 1, 0, b'\0' * 1251 * 10_000))
+        assert read_photo(path).pixels.shape == (10_000, 9_999)
+        assert not [warning for warning in recwarn if 'Decompression' in str(warning.category)]
+
+    @pytest.mark.parametrize('shape', [(1, 1), (1, 4000), (4000, 1)])
+    def test_thin_images_are_fine(self, tmp_path, shape):
+        Image.fromarray(np.full(shape, 77, np.uint8)).save(tmp_path / 'a.png')
+        np.testing.assert_array_equal(read_photo(tmp_path / 'a.png').pixels, np.full(shape, 77))
+
+
+def test_jpeg_is_decoded_small_but_never_below_min_side(tmp_path):
+    Image.fromarray(SMOOTH).resize((1000, 600), Image.Resampling.BICUBIC).save(tmp_path / 'a.jpg')
+    assert read_rgb(tmp_path / 'a.jpg').shape == (600, 1000, 3)
+    assert read_rgb(tmp_path / 'a.jpg', min_side=256).shape == (300, 500, 3)
+    assert read_rgb(tmp_path / 'a.jpg', min_side=64).shape == (75, 125, 3)
+    assert read_rgb(tmp_path / 'a.jpg', min_side=700).shape == (600, 1000, 3)
+
+
+class TestPhoto:
+    def test_wrong_arrays_are_refused(self):
+        with pytest.raises(TypeError, match='float32'):
+            Photo(RGB.astype(np.float32))
+        with pytest.raises(TypeError, match='alpha must be uint8'):
+            Photo(RGB, alpha=RGB16[..., 0])
+        for shape in ((4,), (4, 4, 4), (4, 4, 1), (0, 4), (2, 2, 2, 3)):
+            with pytest.raises(ValueError, match='pixels must be'):
+                Photo(np.zeros(shape, np.uint8))
+        with pytest.raises(ValueError, match=r'alpha must be \(12, 20\)'):
+            Photo(RGB, alpha=RGB[:5, :, 0])
+
+
+class TestWrite:
+    @pytest.mark.parametrize('suffix', ['.png', '.tif', '.TIFF'])
+    @pytest.mark.parametrize('pixels', [RGB, RGB16], ids=['8', '16'])
+    @pytest.mark.parametrize('has_alpha', [False, True])
+    def test_lossless_round_trip(self, tmp_path, suffix, pixels, has_alpha):
+        photo = Photo(pixels, pixels[::-1, :, 0].copy() if has_alpha else None, None, color_profile.srgb_profile())
+        write_photo(photo, tmp_path / f'ä ö{suffix}')
+        again = read_photo(tmp_path / f'ä ö{suffix}')
+        np.testing.assert_array_equal(again.pixels, pixels)
+        assert (again.alpha is None) == (not has_alpha)
+        np.testing.assert_array_equal(again.alpha, photo.alpha)
+        assert again.icc_profile == photo.icc_profile
+        # an independent decoder agrees
+        with Image.open(tmp_path / f'ä ö{suffix}') as image:
+            np.testing.assert_array_equal(np.asarray(image)[..., :3], pixels if pixels is RGB else pixels >> 8)
+
+    def test_jpeg_is_444_and_close(self, tmp_path):
+        write_photo(Photo(SMOOTH), tmp_path / 'a.jpg')
+        with Image.open(tmp_path / 'a.jpg') as image:
+            assert {component[1:3] for component in image.layer} == {(1, 1)}
+            assert np.abs(np.asarray(image).astype(int) - SMOOTH).max() <= 4
+
+    def test_jpeg_lays_transparent_parts_over_white_and_says_so(self, tmp_path, caplog):
+        alpha = np.zeros(SMOOTH.shape[:2], np.uint8)
+        alpha[:, 20:] = 255
+        write_photo(Photo(SMOOTH, alpha), tmp_path / 'a.jpg')
+        pixels = read_photo(tmp_path / 'a.jpg').pixels
+        assert pixels[:, :16].min() > 245 and np.abs(pixels[:, 24:].astype(int) - SMOOTH[:, 24:]).max() < 10
+        assert 'white' in caplog.text
+
+    @pytest.mark.parametrize('suffix', ['.jpg', '.webp'])
+    def test_16_bits_are_rounded_where_the_format_has_8(self, tmp_path, suffix, caplog):
+        write_photo(Photo(SMOOTH.astype(np.uint16) * 257), tmp_path / f'a{suffix}')
+        assert np.abs(read_photo(tmp_path / f'a{suffix}').pixels.astype(int) - SMOOTH).max() <= 8
+        assert '8 of the 16 bits' in caplog.text
+
+    def test_webp_keeps_alpha(self, tmp_path):
+        write_photo(Photo(RGB, RGB[..., 0]), tmp_path / 'a.webp')
+        np.testing.assert_array_equal(read_photo(tmp_path / 'a.webp').alpha, RGB[..., 0])
+
+    def test_gray_is_written_as_rgb(self, tmp_path):
+        write_photo(Photo(RGB[..., 0], icc_profile=color_profile.srgb_profile()), tmp_path / 'a.png')
+        with Image.open(tmp_path / 'a.png') as image:
+            assert image.mode == 'RGB'
+
+    def test_existing_output(self, tmp_path):
+        path = tmp_path / 'a.png'
+        path.write_text('precious')
+        with pytest.raises(FileExistsError, match=r'a\.png exists'):
+            write_photo(Photo(RGB), path)
+        assert path.read_text() == 'precious'
+        write_photo(Photo(RGB), path, overwrite=True)
+        np.testing.assert_array_equal(read_photo(path).pixels, RGB)
+
+    def test_unknown_suffix(self, tmp_path):
+        with pytest.raises(ImageError, match=r"'\.gif' cannot be written, use one of \.png"):
+            write_photo(Photo(RGB), tmp_path / 'a.gif')
+
+    def test_too_large_for_the_format(self, tmp_path):
+        with pytest.raises(ImageError, match=r'a\.webp.*16383'):
+            write_photo(Photo(np.zeros((1, 16_384, 3), np.uint8)), tmp_path / 'a.webp')
+        assert list(tmp_path.iterdir()) == []
+
+    def test_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / 'file').write_text('no folder')
+        with pytest.raises(OSError, match=r'a\.png: cannot be written.*choose another'):
+            write_photo(Photo(RGB), tmp_path / 'file' / 'a.png')
+        with pytest.raises(OSError, match=r'a\.png: cannot be written: No such file'):
+            write_photo(Photo(RGB), tmp_path / 'missing' / 'a.png')
+
+    @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write everywhere')
+    def test_folder_without_permission(self, tmp_path):
+        os.chmod(tmp_path, 0o500)
+        with pytest.raises(OSError, match='Permission denied'):
+            write_photo(Photo(RGB), tmp_path / 'a.png')
+
+    def test_failure_in_the_middle_leaves_the_old_file_and_nothing_else(self, tmp_path, monkeypatch):
+        path = tmp_path / 'a.png'
+        path.write_text('precious')
+
+        def fail(self, file, *args, **kwargs):
+            file.write(b'half')
+            raise OSError(28, 'No space left on device')
+
+        monkeypatch.setattr(Image.Image, 'save', fail)
+        with pytest.raises(OSError, match='No space left'):
+            write_photo(Photo(RGB), path, overwrite=True)
+        assert path.read_text() == 'precious' and os.listdir(tmp_path) == ['a.png']
+
+    def test_longest_name_and_ordinary_permissions(self, tmp_path):
+        path = tmp_path / ('n' * 251 + '.png')
+        write_photo(Photo(RGB), path)
+        (tmp_path / 'plain').touch()
+        assert path.stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+class TestListImages:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name in (
+            'b.JPG',
+            'a b.png',
+            'ü[1].tif',
+            'notes.txt',
+            '.hidden.png',
+            '._a.jpg',
+            'sub/c.webp',
+            '.cache/d.png',
+        ):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    def test_folder(self, folder):
+        assert list_images([folder]) == [folder / 'a b.png', folder / 'b.JPG', folder / 'ü[1].tif']
+        assert list_images([folder], recursive=True) == sorted([*list_images([folder]), folder / 'sub' / 'c.webp'])
+
+    def test_named_files_and_duplicates(self, folder):
+        named = [folder / 'notes.txt', folder / 'ü[1].tif']
+        assert list_images([*named, str(folder / 'notes.txt')]) == named
+
+    def test_patterns(self, folder):
+        assert list_images([f'{folder}/*.png']) == [folder / 'a b.png']
+        assert list_images([f'{folder}/**/*.web?']) == [folder / 'sub' / 'c.webp']
+
+    def test_relative_paths_stay_relative(self, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+        assert [str(path) for path in list_images(['sub', 'b.*'])] == ['sub/c.webp', 'b.JPG']
+
+    @pytest.mark.parametrize(
+        ('name', 'wanted'),
+        [('none.png', 'a file or a folder'), ('*.bmp', 'match this pattern'), ('empty', 'not in its subfolders')],
+    )
+    def test_nothing_found_names_what_was_looked_for(self, folder, name, wanted):
+        (folder / 'empty').mkdir()
+        with pytest.raises(FileNotFoundError, match=wanted) as caught:
+            list_images([folder, folder / name])
+        assert str(folder / name) in str(caught.value) and '.avif' in str(caught.value)
+
+    def test_all_suffixes_are_lower_case(self):
+        assert all(suffix == suffix.lower() and suffix.startswith('.') for suffix in IMAGE_SUFFIXES)

@@ -1,0 +1,362 @@
+"""What a stranger's first commands rest on: the package's metadata, the lock files, the Makefile and CI."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ROOT / 'requirements'
+PACKAGES = ('dualattn', 'colorization', 'engine')
+SETS = ('core', 'colorize', 'transfer', 'video', 'demo', 'export', 'dev')
+
+# Declared by a dependency, not needed by what we import, and therefore in no lock file.
+NOT_NEEDED = {
+    'mmengine': {'opencv-python'},  # opencv-python-headless gives the same module
+    'mmcv': {'opencv-python'},
+    'mmdet3d': {'open3d', 'plyfile', 'scikit-image', 'tensorboard'},
+    'nuscenes-devkit': {'descartes', 'parameterized'},
+    'lyft-dataset-sdk': {'opencv-python', 'flake8', 'pytest', 'black', 'plotly'},
+}
+# Upper bounds that are out of date: the pinned version was run.
+OUTDATED_BOUNDS = {'nuscenes-devkit': {'numpy', 'shapely'}}
+
+
+def read_lock(name: str) -> dict[str, Requirement]:
+    """Returns the pins of one lock file and of those that it includes, by canonical name."""
+    pins = {}
+    for line in (REQUIREMENTS / f'{name}.txt').read_text(encoding='utf-8').splitlines():
+        line = line.split('#')[0].strip()
+        if line.startswith('-r '):
+            pins.update(read_lock(line.removeprefix('-r ').removesuffix('.txt')))
+        elif line:
+            requirement = Requirement(line)
+            pins[canonicalize_name(requirement.name)] = requirement
+    return pins
+
+
+def pinned_version(requirement: Requirement) -> str:
+    (specifier,) = requirement.specifier
+    assert specifier.operator == '==' and '*' not in specifier.version, f'{requirement} is no exact pin'
+    return specifier.version
+
+
+def run_python(code: str) -> list[str]:
+    """Runs code in a fresh interpreter in the repository root and returns the printed Python list."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return ast.literal_eval(done.stdout)
+
+
+@pytest.fixture(scope='module')
+def distribution():
+    """The distribution object that setup.py hands to setuptools; nothing is built."""
+    from distutils.core import run_setup  # that of setuptools
+
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        return run_setup('setup.py', stop_after='init')
+    finally:
+        os.chdir(before)
+
+
+# --------------------------------------------------------------------------------------------------- the package
+
+
+def test_every_package_is_found_and_nothing_else(distribution):
+    found = set(distribution.packages)
+    on_disk = {
+        '.'.join(path.parent.relative_to(ROOT).parts)
+        for package in (*PACKAGES, 'transfer')
+        for path in (ROOT / package).rglob('__init__.py')
+    }
+    assert found == on_disk
+    assert set(PACKAGES) <= found
+
+
+def test_version_is_that_of_the_package(distribution):
+    import dualattn
+
+    assert distribution.get_version() == dualattn.__version__
+    assert re.fullmatch(r'\d+\.\d+\.\d+(\.dev\d+|rc\d+)?', dualattn.__version__)
+
+
+def test_built_package_holds_code_and_weights(tmp_path):
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', 'setup.py', '-q', 'egg_info', '--egg-base', tmp_path,
+         'build_py', '--build-lib', tmp_path / 'lib'],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    built = {path.relative_to(tmp_path / 'lib').as_posix() for path in (tmp_path / 'lib').rglob('*') if path.is_file()}
+    expected = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob('*.py')}
+    weights = ROOT / 'colorization' / 'weights'
+    expected |= {path.relative_to(ROOT).as_posix() for path in [*weights.glob('*.safetensors'), *weights.glob('*.md')]}
+    assert expected <= built
+    assert {name.split('/')[0] for name in built} <= {*PACKAGES, 'transfer'}
+
+
+def test_extras_are_those_that_the_readers_are_told_of(distribution):
+    assert set(distribution.extras_require) == {'colorize', 'transfer', 'video', 'demo', 'export', 'dev'}
+
+
+# ------------------------------------------------------------------------------------------------ the lock files
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_ranges_of_setup_py_are_met_by_the_pins(distribution, name):
+    ranges = distribution.install_requires if name == 'core' else distribution.extras_require[name]
+    pins = read_lock(name)
+    for requirement in map(Requirement, ranges):
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin is not None, f'{requirement} of setup.py is missing from requirements/{name}.txt'
+        assert requirement.specifier.contains(pinned_version(pin)), f'setup.py says {requirement}, the lock says {pin}'
+
+
+def test_lock_files_agree_with_each_other():
+    seen = {}
+    for name in ('build', *SETS):
+        for package, requirement in read_lock(name).items():
+            version = pinned_version(requirement)
+            first = seen.setdefault(package, (version, name))
+            assert first[0] == version, f'{package}: {first[0]} in {first[1]}.txt, {version} in {name}.txt'
+
+
+def test_one_opencv_only():
+    for name in SETS:
+        assert not {'opencv-python', 'opencv-contrib-python', 'opencv-contrib-python-headless'} & set(read_lock(name))
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_lock_file_is_complete(name):
+    """Follows what the installed pins declare; the pins of sets that are not installed cannot be followed."""
+    pins = read_lock(name)
+    followed = 0
+    for package, pin in pins.items():
+        try:
+            installed = importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if installed.version != pinned_version(pin):
+            continue
+        followed += 1
+        for declared in map(Requirement, installed.requires or []):
+            needed = canonicalize_name(declared.name)
+            if declared.marker and not declared.marker.evaluate({'extra': ''}):
+                continue
+            if needed in NOT_NEEDED.get(package, ()) or needed == 'setuptools':
+                continue
+            assert needed in pins, f'requirements/{name}.txt has {package}, which needs {declared}'
+            if needed not in OUTDATED_BOUNDS.get(package, ()):
+                version = pinned_version(pins[needed])
+                assert declared.specifier.contains(version, prereleases=True), f'{package}: {declared}, not {version}'
+    if not followed:
+        pytest.skip(f'nothing of requirements/{name}.txt is installed')
+
+
+# --------------------------------------------------------------------------------------------------- the imports
+
+
+def test_import_dualattn_needs_torch_and_timm_alone():
+    """Hides every module that a distribution outside core.txt provides, our other packages included."""
+    core = set(read_lock('core'))
+    hidden = sorted(
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if module != 'dualattn' and not {canonicalize_name(owner) for owner in owners} & core
+    )
+    hidden = sorted({*hidden, 'colorization', 'transfer', 'engine', 'mmengine', 'mmcv'})
+    new = run_python(f"""
+        import sys
+
+        class Filter:
+            def __init__(self, finder):
+                self.finder = finder
+
+            def __getattr__(self, name):
+                return getattr(self.finder, name)
+
+            def find_spec(self, name, path=None, target=None):
+                return None if name.split('.')[0] in {set(hidden)!r} else self.finder.find_spec(name, path, target)
+
+        sys.meta_path = [Filter(finder) for finder in sys.meta_path]
+        import timm
+        before = set(sys.modules)
+        import dualattn
+        assert timm.list_models('dualattn_*')
+        print(sorted(set(sys.modules) - before))
+        """)
+    assert 'dualattn.models.dualattn' in new
+    # Even a module of torch that timm has not loaded already would be felt in the time that the import takes.
+    assert {name.split('.')[0] for name in new} - set(sys.stdlib_module_names) == {'dualattn'}
+
+
+def test_import_colorization_is_light():
+    loaded = run_python("""
+        import sys
+        import colorization
+        print(sorted({name.split('.')[0] for name in sys.modules}))
+        """)
+    assert 'colorization' in loaded
+    heavy = {'mmcv', 'mmengine', 'mmdet', 'transfer', 'torch_fidelity', 'lpips', 'gradio', 'av', 'onnx'}
+    assert not heavy & set(loaded)
+
+
+# ------------------------------------------------------------------------------------------- the Makefile and CI
+
+needs_make = pytest.mark.skipif(shutil.which('make') is None, reason='needs make')
+
+
+@needs_make
+def test_make_alone_lists_every_target():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
+    shown = [
+        subprocess.run(['make', *target], cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+        for target in ([], ['help'])
+    ]
+    assert shown[0] == shown[1]
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    phony = re.search(r'^\.PHONY: (.*)$', makefile, re.MULTILINE).group(1).split()
+    assert {'help', 'demo', 'test', 'lint', 'setup', 'setup-transfer', 'clean'} <= set(phony)
+    assert re.findall(r'^  make (\S+) +\S', shown[0], re.MULTILINE) == phony
+
+
+@needs_make
+@pytest.mark.parametrize('broken', ['lint', 'test', None])
+def test_ci_fails_when_a_step_fails(tmp_path, broken):
+    stand_in = tmp_path / 'make'
+    stand_in.write_text(f'#!/bin/sh\necho "make $1"\n[ "$1" != "{broken}" ]\n')
+    stand_in.chmod(0o755)
+    done = subprocess.run(
+        ['bash', '.ci/run'], cwd=ROOT, env={**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode == 0) == (broken is None)
+    assert done.stdout.split('\n')[0] == 'make lint'
+    assert ('make test' in done.stdout) == (broken != 'lint')
+
+
+@pytest.fixture
+def installer(tmp_path):
+    """Runs a copy of install.sh whose lock files are empty, so that it needs no network."""
+    folder = tmp_path / 'requirements'
+    folder.mkdir()
+    shutil.copy(REQUIREMENTS / 'install.sh', folder)
+    for name in ('build', 'core'):
+        (folder / f'{name}.txt').write_text('# empty\n')
+
+    def run(name: str = 'core', **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ['sh', folder / 'install.sh', name], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            env={**os.environ, 'VENV': '.venv', 'PYTHON': sys.executable, **variables},
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.slow
+def test_half_made_environment_is_repaired(installer, tmp_path):
+    environment = tmp_path / '.venv'
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', environment], check=True)
+    (site,) = environment.glob('lib/python*/site-packages')
+    (site / 'pip').mkdir()  # a pip that was cut off, and a package of which pip had written METADATA only
+    (site / 'pip-0.dist-info').mkdir()
+    (site / 'pip-0.dist-info' / 'METADATA').write_text('Metadata-Version: 2.1\nName: pip\nVersion: 99\n')
+
+    assert installer().returncode == 0
+    subprocess.run([environment / 'bin/python', '-m', 'pip', '--version'], check=True, capture_output=True)
+
+    half = site / 'kornia-0.1.dist-info'
+    half.mkdir()
+    (half / 'METADATA').write_text('Metadata-Version: 2.1\nName: kornia\nVersion: 0.1\n')
+    again = installer()
+    assert again.returncode == 0
+    assert 'kornia-0.1.dist-info' in again.stdout
+    assert not half.exists()
+
+
+def test_folder_that_is_no_environment_is_left_alone(installer, tmp_path):
+    (tmp_path / '.venv').mkdir()
+    (tmp_path / '.venv' / 'thesis.txt').write_text('mine')
+    done = installer()
+    assert done.returncode != 0
+    assert 'no virtual environment' in done.stderr
+    assert (tmp_path / '.venv' / 'thesis.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize(
+    ('script', 'said'),
+    [
+        ('case "$*" in *version_info*) exit 1;; *) echo Python 3.9.1;; esac', 'need Python 3.11 or newer'),
+        ('case "$*" in *ensurepip*) exit 1;; esac', 'apt install python3-venv'),
+    ],
+)
+def test_interpreter_that_will_not_do_is_named(installer, tmp_path, script, said):
+    stand_in = tmp_path / 'python-stand-in'
+    stand_in.write_text(f'#!/bin/sh\n{script}\n')
+    stand_in.chmod(0o755)
+    done = installer(PYTHON=str(stand_in))
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert not (tmp_path / '.venv').exists()
+
+
+def test_mmcv_is_compiled_once_and_kept_only_when_whole(installer, tmp_path):
+    """A stand-in interpreter tells how it is called and, instead of compiling, writes a file in place of the wheel."""
+    (tmp_path / 'requirements' / 'transfer.txt').write_text('mmcv==2.1.0\n')
+    (tmp_path / '.venv' / 'bin').mkdir(parents=True)
+    (tmp_path / '.venv' / 'pyvenv.cfg').touch()
+    stand_in = tmp_path / '.venv' / 'bin' / 'python'
+    stand_in.write_text("""#!/bin/sh
+        case "$*" in
+            *sysconfig.get_platform*) echo torch-2.11.0-cpython-311 ;;
+            *'pip wheel'*)
+                echo "compiled with $CFLAGS, ${MAX_JOBS} jobs, GPUs '$CUDA_VISIBLE_DEVICES'"
+                while [ "$1" != --wheel-dir ]; do shift; done
+                echo half > "$2/mmcv-2.1.0-any.whl"
+                exit ${COMPILER_EXIT:-0} ;;
+            *--force-reinstall*) echo "installed ${8##*/}" ;;
+        esac
+        """)
+    stand_in.chmod(0o755)
+    cache = tmp_path / 'wheels'
+    variables = {'CFLAGS': '-O2', 'MAX_JOBS': '3', 'CUDA_VISIBLE_DEVICES': '0', 'FORCE_CUDA': '0', 'CXX': 'sh'}
+    variables['DUALATTN_WHEELS'] = str(cache)
+
+    failed = installer('transfer', COMPILER_EXIT='1', **variables)
+    assert failed.returncode != 0
+    assert not list(cache.rglob('*.whl'))
+
+    first = installer('transfer', **variables)
+    assert first.returncode == 0
+    assert "compiled with -O2 -g0, 3 jobs, GPUs ''" in first.stdout
+    assert 'installed mmcv-2.1.0-any.whl' in first.stdout
+    assert [path.relative_to(cache).as_posix() for path in cache.rglob('*') if path.is_file()] == [
+        'torch-2.11.0-cpython-311-cpu/mmcv-2.1.0-any.whl'
+    ]
+
+    second = installer('transfer', **variables)
+    assert second.returncode == 0
+    assert 'compiled' not in second.stdout
+    assert 'installed mmcv-2.1.0-any.whl' in second.stdout
+
+    without = installer('transfer', **{**variables, 'DUALATTN_WHEELS': str(tmp_path / 'empty'), 'CXX': 'no-compiler'})
+    assert without.returncode != 0
+    assert 'apt install g++' in without.stderr
+
+
+def test_unknown_set_is_refused(installer):
+    done = installer('everything')
+    assert done.returncode != 0
+    assert "got 'everything'" in done.stderr

@@ -1,0 +1,290 @@
+"""tools/colorize.py as a user runs it: names, folders, resuming, bad files, exit codes."""
+
+import importlib.util
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from colorization.checkpoint import save_network
+from colorization.images import read_photo
+from colorization.models import build_network
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'colorize.py'
+NETWORK = dict(
+    type='MPT', encoder='tf_efficientnet_lite0', decoder_dims=(16, 16, 16), num_queries=4, depth=1, num_heads=2
+)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = build_network(NETWORK)
+    torch.nn.init.constant_(network.to_ab.bias, 20.0)  # so that an output is in colour for sure
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    save_network(network, path)
+    torch.save(network.state_dict(), path.with_suffix('.pth'))
+    return path
+
+
+@pytest.fixture
+def tool(monkeypatch, weights):
+    """The tool's main with tiny weights, to be called with the other arguments."""
+    spec = importlib.util.spec_from_file_location('colorize_tool', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)  # the tool changes it; set back afterwards
+
+    def run(*args):
+        args = [str(arg) for arg in args]
+        if '--weights' not in args:
+            args += ['--weights', str(weights)]
+        return module.main([*args, '--size', '32', '--device', 'cpu'])
+
+    run.module = module
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photographs in a tree, with names as people give them."""
+    folder = tmp_path / 'Alte Fotos'
+    for index, name in enumerate(('a.png', 'Tante Käthe.jpg', '1950/b c.tif', '1950/Köln/d.bmp', '1950/祖母.webp')):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 30), 100 + 10 * index, np.uint8)).save(folder / name)
+    return folder
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+def is_colored(path):
+    pixels = read_photo(path).pixels.astype(int)
+    return pixels.shape == (20, 30, 3) and np.ptp(pixels, axis=-1).min() > 10
+
+
+def test_one_file_to_a_named_file(tool, photos, tmp_path, capsys):
+    assert tool(photos / 'Tante Käthe.jpg', '-o', tmp_path / 'Käthe in Farbe.png') == 0
+    assert is_colored(tmp_path / 'Käthe in Farbe.png')
+    assert '1 colorized' in capsys.readouterr().out
+
+
+def test_one_file_to_a_folder(tool, photos, tmp_path):
+    assert tool(photos / 'a.png', '-o', tmp_path / 'out' / 'deep') == 0
+    assert tree(tmp_path / 'out') == ['deep/a.png']
+
+
+def test_folder_alone(tool, photos, tmp_path):
+    assert tool(photos, '-o', tmp_path / 'out') == 0
+    assert tree(tmp_path / 'out') == ['Tante Käthe.jpg', 'a.png']
+
+
+def test_folder_with_subfolders_keeps_the_structure(tool, photos, tmp_path):
+    assert tool(photos, '--recursive', '-o', tmp_path / 'out') == 0
+    assert tree(tmp_path / 'out') == ['1950/Köln/d.png', '1950/b c.tif', '1950/祖母.webp', 'Tante Käthe.jpg', 'a.png']
+    assert all(is_colored(path) for path in (tmp_path / 'out').rglob('*.*'))
+
+
+def test_pattern_format_suffix_and_compare(tool, photos, tmp_path):
+    out = tmp_path / 'out'
+    assert tool(f'{photos}/**/*.*', '-o', out, '--format', 'png', '--suffix', '_color', '--compare') == 0
+    names = ['Tante Käthe', 'a', 'b c', 'd', '祖母']
+    expected = [f'{name}_color.png' for name in names] + [f'{name}_color_compare.jpg' for name in names]
+    assert tree(out) == sorted(expected)
+    pair = read_photo(out / 'a_color_compare.jpg').pixels.astype(int)
+    assert pair.shape == (20, 60, 3)
+    assert np.ptp(pair[:, :24], axis=-1).max() < 6 and np.ptp(pair[:, 36:], axis=-1).min() > 10
+
+
+def test_several_inputs(tool, photos, tmp_path):
+    assert tool(photos / 'a.png', photos / '1950', photos / 'a.png', '-o', tmp_path / 'out') == 0
+    assert tree(tmp_path / 'out') == ['a.png', 'b c.tif', '祖母.webp']
+
+
+def test_run_again_skips_what_is_done(tool, photos, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert tool(photos, '-o', out) == 0
+    (out / 'a.png').write_text('mine')
+    os.remove(out / 'Tante Käthe.jpg')
+    capsys.readouterr()
+    assert tool(photos, '-o', out) == 0
+    assert '1 colorized' in (said := capsys.readouterr().out) and '1 skipped' in said
+    assert (out / 'a.png').read_text() == 'mine' and is_colored(out / 'Tante Käthe.jpg')
+    assert tool(photos, '-o', out, '--overwrite') == 0
+    assert is_colored(out / 'a.png')
+
+
+def test_outputs_inside_the_input_folder_are_not_inputs_of_the_next_run(tool, photos, capsys):
+    for expected in ('5 colorized', '0 colorized'):
+        assert tool(photos, '-r', '-o', photos / 'color') == 0
+        assert expected in capsys.readouterr().out
+    assert len(tree(photos / 'color')) == 5
+
+
+def test_existing_output_of_a_single_file(tool, photos, tmp_path, capsys):
+    (tmp_path / 'out.png').write_text('mine')
+    assert tool(photos / 'a.png', '-o', tmp_path / 'out.png') == 2
+    assert 'exists; use --overwrite' in capsys.readouterr().err
+    assert (tmp_path / 'out.png').read_text() == 'mine'
+    assert tool(photos / 'a.png', '-o', tmp_path / 'out.png', '--overwrite') == 0
+    assert is_colored(tmp_path / 'out.png')
+
+
+@pytest.mark.parametrize('overwrite', [[], ['--overwrite']])
+def test_inputs_are_never_replaced(tool, photos, overwrite, capsys):
+    before = (photos / 'a.png').read_bytes()
+    assert tool(photos / 'a.png', '-o', photos / 'a.png', *overwrite) == 2
+    assert tool(photos, '-o', photos, *overwrite) == 2
+    assert 'would be replaced' in capsys.readouterr().err
+    assert (photos / 'a.png').read_bytes() == before
+    assert tool(photos, '-o', photos, '--suffix', '_color') == 0
+    assert is_colored(photos / 'a_color.png')
+    assert tool(photos, '-o', photos, '--suffix', '_color') == 0  # again: its outputs are no inputs
+    assert tree(photos)[-3:] == ['Tante Käthe_color.jpg', 'a.png', 'a_color.png']
+
+
+def test_two_photographs_with_one_output_name(tool, photos, tmp_path, capsys):
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(photos / 'a.bmp')
+    assert tool(photos, '-o', tmp_path / 'out') == 2
+    said = capsys.readouterr().err
+    assert 'a.bmp' in said and 'a.png' in said and 'would both become' in said
+    assert not (tmp_path / 'out').exists()
+
+
+def test_bad_files_are_reported_and_the_rest_goes_on(tool, photos, tmp_path, capsys):
+    (photos / 'empty.jpg').write_bytes(b'')
+    (photos / 'text.png').write_text('no image')
+    truncated = (photos / 'Tante Käthe.jpg').read_bytes()[:-60]
+    (photos / 'truncated.jpg').write_bytes(truncated)
+    Image.fromarray(np.zeros((120, 100), np.uint8)).save(photos / 'large.png')
+    assert tool(photos, '-o', tmp_path / 'out', '--max-megapixels', '0.01') == 1
+    captured = capsys.readouterr()
+    assert '2 colorized' in captured.out and '4 failed' in captured.out
+    summary = captured.err.splitlines()[-4:]
+    for name, reason in (
+        ('empty.jpg', '0 bytes'),
+        ('large.png', 'limit'),
+        ('text.png', 'not an image'),
+        ('truncated.jpg', 'trunc'),
+    ):
+        (line,) = [line for line in summary if name in line]
+        assert reason in line
+    assert tree(tmp_path / 'out') == ['Tante Käthe.jpg', 'a.png']
+
+
+def test_a_bomb_is_reported_even_with_the_limit_raised(tool, tmp_path, capsys):
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / 'a.png')
+    data = bytearray((tmp_path / 'a.png').read_bytes())
+    data[16:24] = struct.pack('>II', 30_000, 30_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    (tmp_path / 'a.png').write_bytes(data)
+    assert tool(tmp_path / 'a.png', '-o', tmp_path / 'b.png', '--max-megapixels', '300') == 1
+    assert '30000 x 30000 pixels are more than the limit of 300000000' in capsys.readouterr().err
+
+
+def test_nothing_found(tool, photos, tmp_path, capsys):
+    for name, wanted in ((photos / 'none.png', 'a file or a folder'), (f'{photos}/*.gif', 'match this pattern')):
+        assert tool(name, '-o', tmp_path / 'out') == 2
+        said = capsys.readouterr().err
+        assert str(name) in said and wanted in said
+
+
+def test_output_folder_that_cannot_be_made(tool, photos, tmp_path, capsys):
+    (tmp_path / 'file').write_text('a file, no folder')
+    for out in (tmp_path / 'file', tmp_path / 'file' / 'sub'):
+        assert tool(photos, '-o', out) == 2
+        assert f'{out}: this output folder cannot be written' in capsys.readouterr().err
+
+
+def test_output_folder_without_permission(tool, photos, tmp_path, capsys, monkeypatch):
+    real = tempfile.TemporaryFile
+
+    def refuse(dir):
+        if Path(dir).name == 'locked':  # root is never refused, so the answer is simulated
+            raise PermissionError(13, 'Permission denied')
+        return real(dir=dir)
+
+    monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
+    assert tool(photos, '-o', tmp_path / 'locked') == 2
+    assert 'locked: this output folder cannot be written: Permission denied' in capsys.readouterr().err
+
+
+def test_output_names_that_cannot_be(tool, photos, tmp_path, capsys):
+    assert tool(photos, '-o', tmp_path / 'out.png') == 2
+    assert 'looks like a file' in capsys.readouterr().err
+    assert tool(photos / 'a.png', '-o', tmp_path / 'out.gif') == 2
+    assert "'.gif' cannot be written" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_used(tool, photos, tmp_path, capsys, weights):
+    (tmp_path / 'broken.safetensors').write_bytes(weights.read_bytes()[:1000])
+    for path, reason in (
+        (tmp_path / 'none.pth', 'no such weights file'),
+        (tmp_path / 'broken.safetensors', 'truncated'),
+        (photos / 'a.png', 'neither a safetensors nor a torch file'),
+        (weights.with_suffix('.pth'), 'give the network config'),
+    ):
+        assert tool(photos / 'a.png', '-o', tmp_path / 'out.png', '--weights', path) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_config_of_a_training_run(tool, photos, tmp_path, weights, capsys):
+    config = tmp_path / 'run.py'
+    config.write_text(
+        "custom_imports = dict(imports=['a_package_that_is_not_needed_here'], allow_failed_imports=False)\n"
+        f"model = dict(type='GANColorizer', generator=dict(encoder_weights='gone.pth', **{NETWORK!r}))\n"
+    )
+    args = (photos / 'a.png', '-o', tmp_path / 'out.png', '--weights', weights.with_suffix('.pth'), '--config', config)
+    assert tool(*args) == 0
+    assert is_colored(tmp_path / 'out.png')
+    config.write_text('model = dict(type="Other")\n')
+    assert tool(*args, '--overwrite') == 2
+    assert 'has no model.generator' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('option', 'value'), [('--chroma', '-1'), ('--device', 'tpu9')])
+def test_settings_that_cannot_be(tool, photos, tmp_path, option, value, capsys):
+    # the last one of an option given twice counts, so the fixture's device is put in front
+    module = tool.module
+    args = [str(photos / 'a.png'), '-o', str(tmp_path / 'out.png'), option, value]
+    if option != '--device':
+        assert tool(*args) == 2
+    else:
+        assert module.main(args) == 2
+    assert 'colorize:' in capsys.readouterr().err and not (tmp_path / 'out.png').exists()
+
+
+def test_stopped_by_the_user(tool, photos, tmp_path, monkeypatch, capsys):
+    real = tool.module.colorize
+
+    def stop_at_second(colorizer, source, target, args):
+        if source.name == 'a.png':
+            raise KeyboardInterrupt
+        real(colorizer, source, target, args)
+
+    monkeypatch.setattr(tool.module, 'colorize', stop_at_second)
+    assert tool(photos, '-o', tmp_path / 'out') == 130
+    assert 'run the same command again' in capsys.readouterr().err
+    assert tree(tmp_path / 'out') == ['Tante Käthe.jpg']
+
+
+def test_as_a_script(photos, tmp_path, weights):
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(TOOL.parents[1]))
+    shown = subprocess.run([sys.executable, TOOL, '--help'], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert shown.returncode == 0 and 'examples:' in shown.stdout and 'exit codes:' in shown.stdout
+    args = [photos / 'a.png', photos / 'none.png', '-o', 'out', '--weights', weights]
+    failed = subprocess.run([sys.executable, TOOL, *args], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert failed.returncode == 2 and 'Traceback' not in failed.stderr and 'none.png' in failed.stderr
+
+
+def test_the_tool_stays_small():
+    assert len(TOOL.read_text().splitlines()) < 150

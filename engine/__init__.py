@@ -1,18 +1,24 @@
 """What mmengine lacks for colour and recognition training alike; importing this registers it with mmengine."""
 
 from engine.amp import BFloat16OptimWrapper
-from engine.checkpoints import WholeCheckpointHook, find_latest_checkpoint
+from engine.checkpoints import CheckpointError, WholeCheckpointHook, find_latest_checkpoint, read_checkpoint
 from engine.divergence import StopOnNaNHook, TrainingDivergedError
 from engine.loops import ResumableIterTrainLoop
+from engine.reduction import MeanLossHook
+from engine.runner import StrictRunner
 from engine.seeding import SeedIterationHook, mix_seed
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'CheckpointError',
+    'MeanLossHook',
     'ResumableIterTrainLoop',
     'SeedIterationHook',
     'StopOnNaNHook',
+    'StrictRunner',
     'TrainingDivergedError',
     'WholeCheckpointHook',
     'find_latest_checkpoint',
     'mix_seed',
+    'read_checkpoint',
 ]

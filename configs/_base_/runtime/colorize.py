@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type='WholeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3))
 custom_hooks = [
     dict(type='SeedIterationHook'),
+    dict(type='MeanLossHook'),
     dict(type='StopOnNaNHook'),
     dict(type='ChromaWatchHook'),
     dict(type='SheetHook'),
@@ -21,7 +22,7 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'),
 
 # generator and critic are wrapped one by one, because each has its own optimizer
 model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel')
-env_cfg = dict(dist_cfg=dict(backend='nccl'))
+env_cfg = dict(dist_cfg=dict(backend='nccl'))  # processes without a GPU use gloo all the same
 randomness = dict(seed=0)
 load_from = None
 resume = False

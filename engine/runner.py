@@ -1,0 +1,104 @@
+"""mmengine's Runner, with strict loading and with several processes on CPUs."""
+
+import os
+
+import torch
+import torch.distributed
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, get_state_dict, load_state_dict
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from engine.checkpoints import CheckpointError, read_checkpoint
+
+__all__ = ['StrictRunner']
+
+
+@RUNNERS.register_module()
+class StrictRunner(Runner):
+    """A Runner that loads all of a checkpoint or nothing, and that starts several processes without a GPU as well.
+
+    mmengine's Runner leaves out what does not fit, with a warning in the log, and asks for CUDA as soon as there is a
+    launcher. Takes the arguments of `mmengine.runner.Runner`.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set the process up; where there is no GPU, processes talk through gloo, whatever the config says.
+
+        Raises:
+            ValueError: several processes without a GPU under another launcher than 'pytorch'.
+        """
+        if self.distributed and get_device() == 'cpu' and not is_distributed():
+            if self._launcher != 'pytorch':
+                raise ValueError(f'without a GPU, start processes with torchrun and --launcher pytorch, not '
+                                 f'{self._launcher}')
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
+        """Wrap the model for several processes; without a GPU, not bound to one."""
+        if self.distributed and get_device() == 'cpu':
+            default = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+            model_wrapper_cfg = {**(model_wrapper_cfg or default), 'device_ids': None}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def resume(self, filename: str, **kwargs) -> None:
+        """Go on with a training; takes the arguments of mmengine's Runner.
+
+        Raises:
+            CheckpointError: see `load_checkpoint`; or the file holds weights but not the state of a training.
+        """
+        try:
+            super().resume(filename, **kwargs)
+        except KeyError as error:
+            raise CheckpointError(f'{filename} has no {error}: it does not hold the state of this training. Weights '
+                                  'alone can be a start: set load_from instead of --resume') from error
+
+    def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = True) -> dict:
+        """Load weights, strictly unless told otherwise, without running code that the file may hold.
+
+        Args:
+            filename: a local file; for addresses such as https:// mmengine's loader is asked.
+            map_location: where tensors go, as in `torch.load`.
+            strict: refuse weights that are not exactly the model's.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: the file is broken or would run code, or its weights are not the model's.
+        """
+        if '://' in filename:
+            checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
+        else:
+            checkpoint = read_checkpoint(os.path.expanduser(filename), map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        state_dict = checkpoint.get('state_dict', checkpoint)
+        if strict:
+            _check_names_and_shapes(filename, state_dict, get_state_dict(model))
+        load_state_dict(model, state_dict, strict)  # looks through the wrappers of sub-networks
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+
+def _check_names_and_shapes(filename: str, state_dict: dict, expected: dict) -> None:
+    """Refuse weights that are not exactly the model's, with the first few names on each side."""
+    found = {
+        'missing': [name for name in expected if name not in state_dict],
+        'unexpected': [name for name in state_dict if name not in expected],
+        'misshapen': [
+            f'{name} {tuple(state_dict[name].shape)} instead of {tuple(tensor.shape)}'
+            for name, tensor in expected.items()
+            if name in state_dict and state_dict[name].shape != tensor.shape],
+    }
+    parts = [
+        f'{len(names)} {kind} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
+        for kind, names in found.items() if names]
+    if parts:
+        raise CheckpointError(f'{filename} is not of this model: {"; ".join(parts)}. Use the config with which it was '
+                              'made, without changes to the networks')

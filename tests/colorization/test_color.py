@@ -1,0 +1,123 @@
+"""Colour conversions against scikit-image, which computes them in float64 from the CIE definitions."""
+
+import numpy as np
+import pytest
+import skimage.color
+import torch
+
+from colorization.color import gray_rgb_from_l, lab_to_rgb, normalize_l, rgb_to_lab
+
+# float32 loses 1e-7 of values up to 1, which the cube root near black and the factor 500 of a* enlarge
+LAB_TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-3}
+
+
+@pytest.fixture(scope='module')
+def rgb():
+    """(1, 3, 4096, 4) float64: a grid of all colours, the cube's corners and edges included, finer near black."""
+    levels = np.concatenate([np.linspace(0, 1, 22), np.linspace(0, 0.05, 4)[1:]])
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), axis=-1).reshape(1, -1, 5, 3)
+    return torch.from_numpy(grid).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture(scope='module')
+def lab(rgb):
+    """The same colours in scikit-image's Lab: (1, 3, H, W) float64."""
+    return torch.from_numpy(skimage.color.rgb2lab(rgb.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_rgb_to_lab_is_scikit_images(rgb, lab, dtype):
+    l, ab = rgb_to_lab(rgb.to(dtype))
+    assert l.dtype == ab.dtype == dtype and l.shape[1] == 1 and ab.shape[1] == 2
+    assert (torch.cat([l, ab], dim=1) - lab).abs().max() < LAB_TOLERANCE[dtype]
+    assert -1e-4 <= l.min() and l.max() <= 100 + 1e-4
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_lab_to_rgb_is_scikit_images(lab, dtype):
+    found = lab_to_rgb(lab[:, :1].to(dtype), lab[:, 1:].to(dtype))
+    expected = skimage.color.lab2rgb(lab.permute(0, 2, 3, 1).numpy()).transpose(0, 3, 1, 2)
+    assert found.dtype == dtype
+    assert np.abs(found.numpy() - expected).max() < 1e-4
+
+
+def test_colours_outside_srgb_are_clipped_as_in_scikit_image():
+    rng = np.random.default_rng(0)
+    lab = np.stack([rng.uniform(0, 100, (40, 50)), *rng.uniform(-110, 110, (2, 40, 50))], axis=-1)
+    with pytest.warns(UserWarning, match='negative Z'):  # scikit-image says that it clips
+        expected = skimage.color.lab2rgb(lab)
+    lab = torch.from_numpy(lab).permute(2, 0, 1)[None]
+    found = lab_to_rgb(lab[:, :1], lab[:, 1:])
+    assert found.min() == 0 and found.max() == 1
+    assert np.abs(found[0].permute(1, 2, 0).numpy() - expected).max() < 1e-4
+
+
+def test_round_trip(rgb):
+    image = rgb.float()
+    # a hundredth of one of 255 levels
+    assert (lab_to_rgb(*rgb_to_lab(image)) - image).abs().max() < 4e-5
+
+
+def test_gray_has_no_colour_and_keeps_lightness():
+    l = torch.linspace(0, 100, 101).view(1, 1, 1, 101)
+    gray = gray_rgb_from_l(l)
+    assert (gray - gray.mean(dim=1, keepdim=True)).abs().max() < 2e-4
+    found, ab = rgb_to_lab(gray)
+    assert (found - l).abs().max() < 1e-2 and ab.abs().max() < 2e-2
+    assert gray[0, :, 0, 0].abs().max() < 1e-6 and (gray[0, :, 0, -1] - 1).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_does_not_lower_the_precision(rgb, dtype):
+    image = rgb.float()
+    l, ab = rgb_to_lab(image)
+    with torch.autocast('cpu', dtype=dtype):
+        l_auto, ab_auto = rgb_to_lab(image)
+        back = lab_to_rgb(l, ab)
+    assert torch.equal(l, l_auto) and torch.equal(ab, ab_auto) and l_auto.dtype == torch.float32
+    assert torch.equal(back, lab_to_rgb(l, ab))
+
+
+@pytest.mark.parametrize(('l_dtype', 'ab_dtype', 'expected'), [
+    (torch.float32, torch.bfloat16, torch.float32),  # a prediction under mixed precision
+    (torch.float16, torch.float32, torch.float32),
+    (torch.bfloat16, torch.bfloat16, torch.float32),
+    (torch.float32, torch.float64, torch.float64),
+])
+def test_mixed_types_meet_at_the_better_one(l_dtype, ab_dtype, expected):
+    l, ab = torch.tensor([50.3]).view(1, 1, 1, 1).to(l_dtype), torch.tensor([20.7, -33.1]).view(1, 2, 1, 1).to(ab_dtype)
+    found = lab_to_rgb(l, ab)
+    assert found.dtype == expected
+    assert (found - lab_to_rgb(l.double(), ab.double())).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize('value', [0.0, 1.0, 0.04045, 0.5])
+def test_gradients_are_finite_there_and_back(value):
+    image = torch.full((1, 3, 2, 2), value, dtype=torch.float64, requires_grad=True)
+    l, ab = rgb_to_lab(image)
+    lab_to_rgb(l, ab).sum().backward()
+    assert image.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('lightness', [0.0, 100.0, 50.0])
+def test_gradients_reach_a_gray_prediction(lightness):
+    """An untrained network answers zero everywhere, also in black and white places: there it has to start to learn."""
+    ab = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    rgb = lab_to_rgb(torch.full((1, 1, 2, 2), lightness), ab)
+    (rgb - 0.5).square().sum().backward()
+    assert ab.grad.isfinite().all()
+    if lightness == 50:
+        assert ab.grad.abs().min() > 0
+
+
+def test_gradients_are_right():
+    torch.manual_seed(0)
+    # inside sRGB, away from the clipping and from the joint of the two branches
+    image = torch.rand(1, 3, 2, 2, dtype=torch.float64) * 0.6 + 0.2
+    assert torch.autograd.gradcheck(lambda x: torch.cat(rgb_to_lab(x), dim=1), image.requires_grad_())
+    l, ab = (x.detach() for x in rgb_to_lab(image))
+    assert torch.autograd.gradcheck(lambda x: lab_to_rgb(l, x), ab.requires_grad_())
+
+
+def test_networks_see_lightness_between_minus_one_and_one():
+    assert normalize_l(torch.tensor([0.0, 50.0, 100.0])).tolist() == [-1, 0, 1]

@@ -12,7 +12,8 @@ model = dict(
         decoder_dims=(128, 64, 64),
         num_queries=100,
         depth=3,
-        num_heads=4),
+        num_heads=4,
+        inference_size=192),
     critic=dict(type='Critic', dims=(32, 64, 128, 256)),
     pixel_loss=dict(type='PixelLoss', loss_weight=0.1),
     perceptual_loss=dict(

@@ -1,0 +1,4 @@
+# DDColor Table 2a, row 2: without the color decoder.
+_base_ = ['../ddcolor_large.py']
+
+model = dict(generator=dict(use_color_decoder=False))

@@ -1,0 +1,4 @@
+# DDColor Table 2b: the color decoder reads the map at 1/16 alone.
+_base_ = ['../ddcolor_large.py']
+
+model = dict(generator=dict(scales=(16,)))

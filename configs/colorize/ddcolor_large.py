@@ -1,0 +1,15 @@
+# DDColor as published (DDColor 4.1): 256 px, batch 16, 400k iterations on ImageNet. Images are squeezed to a square
+# rather than cropped, and the colours of the training images are enhanced.
+_base_ = [
+    '../_base_/models/ddcolor.py',
+    '../_base_/datasets/imagenet_256.py',
+    '../_base_/schedules/ddcolor_400k.py',
+    '../_base_/runtime/colorize.py',
+]
+squeeze = [dict(type='torchvision/Resize', size=(256, 256), antialias=True)]
+train_dataloader = dict(
+    dataset=dict(
+        prepare=squeeze,
+        augment=[dict(type='torchvision/RandomHorizontalFlip'), dict(type='ColorEnhance', factor=1.2)]))
+val_dataloader = dict(dataset=dict(prepare=squeeze))
+test_dataloader = val_dataloader

@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 
 # Ranges stand here; the exact versions that were tested stand in requirements/, one lock file per extra.
-INSTALL_REQUIRES = ['torch>=2.4', 'timm>=1.0', 'numpy>=1.24', 'pillow>=9.4']
+INSTALL_REQUIRES = ['torch>=2.4', 'timm>=1.0', 'numpy>=1.24', 'pillow>=11.3']
 
 EXTRAS_REQUIRE = {
     'colorize': [

@@ -26,6 +26,7 @@ FORMAT = 'dualattn.colorizer/1'
 # Where training and wrappers put the network inside a state dict, the preferred place first.
 _PREFIXES = ('ema_generator.module.', 'generator.', 'module.', '_orig_mod.')
 _NESTS = ('state_dict', 'params', 'model')
+_FREE_KEYS = {'inference_size'}  # parts of a network's description that change nothing in the network
 _HALF_MIN_DIMS = 2  # biases, norms and running statistics stay float32: they are small and lose most
 
 
@@ -224,7 +225,7 @@ def _check_same_config(path: Path, stored: dict[str, Any] | None, network: nn.Mo
     if stored is None:
         return
     given = json.loads(json.dumps(network.config))
-    wrong = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
+    wrong = [key for key in sorted({*stored, *given} - _FREE_KEYS) if stored.get(key) != given.get(key)]
     if wrong:
         details = '; '.join(f'{key}: file {stored.get(key)!r}, config {given.get(key)!r}' for key in wrong[:4])
         raise CheckpointError(f'{path}: is for another network than the config describes ({details})')

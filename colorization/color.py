@@ -5,12 +5,18 @@ Everywhere in this package `rgb` is sRGB in [0, 1], `l` is lightness in [0, 100]
 also under autocast: eight bits of mantissa shift colours visibly.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 
 import kornia
 import torch
 from torch import Tensor
 
 __all__ = ['gray_rgb_from_l', 'lab_to_rgb', 'normalize_l', 'rgb_to_lab']
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager:
+    # torch knows no autocast for the device on which networks are built without memory
+    return nullcontext() if device.type == 'meta' else torch.autocast(device.type, enabled=False)
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +28,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         l (B, 1, H, W) in [0, 100] and ab (B, 2, H, W) in Lab units; float32, or float64 for float64.
     """
-    with torch.autocast(rgb.device.type, enabled=False):
+    with _without_autocast(rgb.device):
         lab = kornia.color.rgb_to_lab(rgb if rgb.dtype == torch.float64 else rgb.float())
     return lab[:, :1], lab[:, 1:]
 
@@ -38,7 +44,7 @@ def lab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
         (B, 3, H, W) sRGB in [0, 1]; float32, or float64 for float64.
     """
     dtype = torch.promote_types(torch.promote_types(l.dtype, ab.dtype), torch.float32)
-    with torch.autocast(l.device.type, enabled=False):
+    with _without_autocast(l.device):
         return kornia.color.lab_to_rgb(torch.cat([l.to(dtype), ab.to(dtype)], dim=1), clip=True)
 
 
@@ -51,7 +57,9 @@ def gray_rgb_from_l(l: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) sRGB in [0, 1], three equal channels.
     """
-    return lab_to_rgb(l, l.new_zeros(l.shape[0], 2, *l.shape[2:]))
+    rgb = lab_to_rgb(l, l.new_zeros(l.shape[0], 2, *l.shape[2:]))
+    # the matrices of the conversion have so many digits that the three differ by 2e-5
+    return rgb[:, 1:2].repeat(1, 3, 1, 1)
 
 
 def normalize_l(l: Tensor) -> Tensor:

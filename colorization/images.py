@@ -207,20 +207,20 @@ def _is_16_bit_color(image: Image.Image) -> bool:
 def _decode_16_bit_color(image: Image.Image, path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (H, W, 3) and alpha (H, W) or None, both uint16, from a 16-bit colour PNG or TIFF.
 
-    Pillow has no mode for 16 bits per colour channel and drops the low byte, so OpenCV decodes these two kinds. It is
-    too lenient with broken files, so Pillow decodes them first.
+    Pillow has no mode for 16 bits per colour channel and drops the low byte, so OpenCV decodes these two kinds.
     """
     premultiplied = False
     if image.format == 'TIFF':
         if image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1:  # both decoders get these wrong
             raise ImageError('16-bit colour in separate planes; save it with interleaved (chunky) channels')
         premultiplied = image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, (0,))[0] == 1
-    image.load()
     decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)  # bytes, as names may be non-ASCII
+    if decoded is None:
+        image.load()  # of a broken file, Pillow says what is wrong with it
     channels = (3, 4) if image.mode == 'RGB' else (4,)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[2] not in channels:
-        raise ImageError('a 16-bit colour image of a kind that OpenCV cannot decode; save it as plain RGB')
-    if decoded.shape[:2] != (image.height, image.width):
+        raise ImageError('a 16-bit colour image that OpenCV cannot decode; save it as plain RGB')
+    if sorted(decoded.shape[:2]) != sorted(image.size):
         raise ImageError(f'decoders disagree on the size: {image.size} and {decoded.shape[1::-1]}')
     pixels = np.ascontiguousarray(decoded[..., 2::-1])
     alpha = decoded[..., 3].copy() if image.mode == 'RGBA' else None

@@ -16,6 +16,7 @@ from colorization.images import MAX_PIXELS, WRITE_FORMATS, ImageError, Photo, re
 
 BAND_PIXELS = 1 << 18  # full-resolution pixels that are float at a time; more is slower, and takes memory
 STRIDE = 32  # pixels; networks take sides that are multiples of it
+DEFAULT_SIZE = 256  # pixels, for networks that name no size of their own
 MAX_ASPECT = 4  # beyond it a picture is squeezed for the network, which would else see a strip of a few pixels
 
 
@@ -29,6 +30,12 @@ def network_size(height: int, width: int, size: int) -> tuple[int, int]:
     return max(1, round(size * root / STRIDE)) * STRIDE, max(1, round(size / root / STRIDE)) * STRIDE
 
 
+def resize_l(l: Tensor, size: int) -> Tensor:
+    """Scale l (B, 1, H, W) in [0, 100], of any size, to what a network sees of it; see `network_size`."""
+    shape = network_size(*l.shape[2:], size)
+    return F.interpolate(l, shape, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
+
+
 class Colorizer:
     """Predict colours at the network's size and lay them over the full-resolution luminance of a photograph.
 
@@ -39,7 +46,8 @@ class Colorizer:
 
     Args:
         network: maps l (B, 1, H, W) in [0, 100] to ab (B, 2, H, W) in Lab units. It is moved and set to eval mode.
-        size: side of the square, in pixels, whose area the network sees; see `network_size`.
+        size: side of the square, in pixels, whose area the network sees; see `network_size`. None takes the network's
+            own `inference_size`, or 256 where it has none.
         device: where the network and the colour conversions run.
         dtype: floating type of the network; None keeps its own.
         chroma: factor on the predicted ab; below 1 is paler, above 1 stronger.
@@ -51,11 +59,12 @@ class Colorizer:
     def __init__(
         self,
         network: nn.Module,
-        size: int = 256,
+        size: int | None = None,
         device: str | torch.device = 'cpu',
         dtype: torch.dtype | None = None,
         chroma: float = 1.0,
     ):
+        size = getattr(network, 'inference_size', DEFAULT_SIZE) if size is None else size
         if size < STRIDE:
             raise ValueError(f'size must be at least {STRIDE} pixels, got {size}')
         if not (math.isfinite(chroma) and chroma >= 0):
@@ -150,9 +159,7 @@ class Colorizer:
         Raises:
             FloatingPointError: the network answers with NaN or infinite values.
         """
-        size = network_size(*l.shape[2:], self.size)
-        small = F.interpolate(l, size, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
-        ab = self.network(small.to(self.device, self.dtype)).float()
+        ab = self.network(resize_l(l, self.size).to(self.device, self.dtype)).float()
         if not bool(ab.isfinite().all()):
             raise FloatingPointError(
                 f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'

@@ -8,6 +8,7 @@ history is stored as plain tensors.
 import os
 import pickle
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,11 @@ def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
         raise CheckpointError(
             f'{path} holds Python objects besides tensors and plain values, or is broken. Such objects can run code, '
             f'so they are never loaded ({str(error).splitlines()[0]})') from error
-    except (RuntimeError, EOFError, OSError) as error:  # what torch raises depends on where the file ends
-        raise CheckpointError(f'{path} is broken or truncated ({str(error).splitlines()[0]}); name an older checkpoint '
-                              'of the run') from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        # what torch raises depends on where the file ends
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f'{path} is broken or truncated ({reason}); name an older checkpoint of the run') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no checkpoint')
     return checkpoint

@@ -39,15 +39,19 @@ def main() -> None:
 
     photos = packaged_gray_photos()
     colorized = args.work_dir / 'colorized'
+    packaged = args.work_dir / 'colorized_packaged'
+    run(ROOT / 'tools' / 'colorize.py', *photos.values(), '-o', packaged, '--overwrite')
     run(ROOT / 'tools' / 'colorize.py', *photos.values(), '-o', colorized, '--overwrite',
         '--weights', args.work_dir / 'weights.safetensors')
-    rows = [[Image.open(path), Image.open(colorized / path.name)] for path in photos.values()]
-    sheet = draw_sheet(rows, ('black and white', 'colorized'), list(photos), tile=320)
+    rows = [[Image.open(folder / path.name) for folder in (path.parent, packaged, colorized)]
+            for path in photos.values()]
+    sheet = draw_sheet(rows, ('black and white', 'packaged weights', 'after this training'), list(photos), tile=320)
     save_sheet(sheet, args.work_dir / 'before_after.png')
 
     results = [
         ('before and after', args.work_dir / 'before_after.png'),
-        ('the photographs in colour', colorized),
+        ('in colour, by the packaged weights', packaged),
+        ('in colour, after this training', colorized),
         ('gray, prediction, truth during training', args.work_dir / 'sheets'),
         ('loss curves', args.work_dir / 'curve.png'),
         ('the trained weights', args.work_dir / 'weights.safetensors'),

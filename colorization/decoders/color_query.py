@@ -1,7 +1,7 @@
 """DDColor's color decoder: learned queries gather colours from maps at several scales."""
 
 import math
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -13,7 +13,7 @@ __all__ = ['ColorQueryDecoder', 'ColorQueryLayer', 'QueryAttention', 'sine_posit
 ATTN_TYPES = ('cross', 'self')
 
 
-def sine_positions(height: int, width: int, dim: int, device: Optional[torch.device] = None) -> Tensor:
+def sine_positions(height: int, width: int, dim: int, device: torch.device | None = None) -> Tensor:
     """Encode the position of each pixel of a map as sines and cosines of geometric wavelengths, as DETR does.
 
     Rows and columns are counted from 1 and scaled to (0, 2 pi], so that maps of other sizes cover the same range.
@@ -60,7 +60,7 @@ class QueryAttention(nn.Module):
         self.attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, z: Tensor, query_embed: Tensor, keys: Optional[Tensor], values: Optional[Tensor]) -> Tensor:
+    def forward(self, z: Tensor, query_embed: Tensor, keys: Tensor | None, values: Tensor | None) -> Tensor:
         """Refine the colour embeddings.
 
         Args:
@@ -96,7 +96,7 @@ class ColorQueryLayer(nn.Module):
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio), act_layer=nn.ReLU)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, z: Tensor, query_embed: Tensor, keys: Optional[Tensor], values: Optional[Tensor]) -> Tensor:
+    def forward(self, z: Tensor, query_embed: Tensor, keys: Tensor | None, values: Tensor | None) -> Tensor:
         """Refine the colour embeddings z: (B, K, C); see `QueryAttention` for the arguments."""
         for attention in self.attentions:
             z = attention(z, query_embed, keys, values)
@@ -159,7 +159,7 @@ class ColorQueryDecoder(nn.Module):
                 nn.init.kaiming_uniform_(projection.weight, a=1)
                 nn.init.zeros_(projection.bias)
 
-    def forward(self, maps: List[Tensor]) -> Tensor:
+    def forward(self, maps: list[Tensor]) -> Tensor:
         """Map maps: (B, in_chans[i], H_i, W_i) float to the colour embeddings E_c (B, K, C)."""
         z = torch.zeros_like(self.query_embed) if self.query_features is None else self.query_features
         z = z.expand(maps[0].shape[0], -1, -1)
@@ -169,7 +169,7 @@ class ColorQueryDecoder(nn.Module):
             z = layer(z, self.query_embed, keys, values)
         return self.head(self.norm(z))
 
-    def _embed(self, maps: List[Tensor]) -> List[tuple]:
+    def _embed(self, maps: list[Tensor]) -> list[tuple]:
         """Return keys and values (B, H_i * W_i, C) of each map."""
         memories = []
         for x, projection, level in zip(maps, self.projections, self.level_embed, strict=True):

@@ -1,6 +1,6 @@
 """DDColor's pixel decoder: a U-Net of blurred pixel shuffles under spectral norm."""
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -11,6 +11,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from colorization.decoders.pixel import init_shuffle
 
 __all__ = ['BlurredShuffle', 'BlurredShuffleDecoder', 'BlurredShuffleStep']
+
+BAND_PIXELS = 2048  # pixels of the coarse map that are mixed at a time
 
 
 class BlurredShuffle(nn.Module):
@@ -37,13 +39,13 @@ class BlurredShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, in_chans, h, w) float to (B, out_chans, scale * h, scale * w)."""
-        return self._enlarge(F.relu(self.norm(self.conv(x))))
+        return self._enlarge(F.relu(self.norm(self.conv(x)), inplace=True))
 
     def mix(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix the channels of `forward(x)`, without making it.
 
         Shuffle and blur act on each channel alone and are linear, so the few mixtures are enlarged instead of all
-        channels.
+        channels. What the convolution makes of a band of rows is mixed while it is in the cache.
 
         Args:
             x: (B, in_chans, h, w) float.
@@ -52,10 +54,16 @@ class BlurredShuffle(nn.Module):
         Returns:
             (B, K, scale * h, scale * w), `einsum('bkc,bchw->bkhw', weights, forward(x))`.
         """
-        x = F.relu(self.norm(self.conv(x)))
-        batch, _, height, width = x.shape
-        mixed = weights @ x.reshape(batch, weights.shape[2], -1)  # (B, C * scale^2, h, w) -> (B, K, scale^2 * h * w)
-        return self._enlarge(mixed.reshape(batch, -1, height, width))
+        weight, bias = self.conv.weight, self.conv.bias  # read once: spectral norm works at each reading
+        # a compiler fuses by itself, and an exported network is to take any size
+        rows = x.shape[2] if torch.compiler.is_compiling() else max(1, BAND_PIXELS // x.shape[3])
+        bands = []
+        for band in x.contiguous().split(rows, dim=2):
+            band = F.relu(self.norm(F.conv2d(band, weight, bias)), inplace=True)
+            batch, _, height, width = band.shape
+            # (B, C * scale^2, h, w) -> (B, K, scale^2 * h * w) -> (B, K * scale^2, h, w)
+            bands.append((weights @ band.reshape(batch, weights.shape[2], -1)).reshape(batch, -1, height, width))
+        return self._enlarge(torch.cat(bands, dim=2))
 
 
 class BlurredShuffleStep(nn.Module):
@@ -106,10 +114,10 @@ class BlurredShuffleDecoder(nn.Module):
         skips = list(encoder_chans[:-1])[::-1]
         self.steps = nn.ModuleList(
             BlurredShuffleStep(in_chans, skip_chans, dim)
-            for in_chans, skip_chans, dim in zip([encoder_chans[-1], *dims], skips, dims))
+            for in_chans, skip_chans, dim in zip([encoder_chans[-1], *dims[:-1]], skips, dims, strict=True))
         self.last_up = BlurredShuffle(dims[-1], embed_dim, scale=4, use_norm=False)
 
-    def forward(self, features: List[Tensor]) -> List[Tensor]:
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Map the encoder's maps, finest first, to the maps (B, decoder_dims[i], H / s, W / s) at strides 16, 8, 4."""
         maps = [features[-1]]
         for step, skip in zip(self.steps, features[-2::-1], strict=True):

@@ -1,6 +1,6 @@
 """The upsampling stage: pixel shuffle with shortcuts from the encoder."""
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -69,7 +69,7 @@ class PixelShuffleDecoder(nn.Module):
             self.steps.append(PixelShuffleUp(chans, skip_chans, dim))
             chans = dim
 
-    def forward(self, features: List[Tensor]) -> Tensor:
+    def forward(self, features: list[Tensor]) -> Tensor:
         """Map the encoder's maps (B, C_i, H / stride, W / stride), finest first, to the memory (B, C, H/4, W/4)."""
         x = features[-1]
         for step, skip in zip(self.steps, features[-2::-1], strict=True):

@@ -1,7 +1,8 @@
 """Losses of the colorizers, registered with mmengine."""
 
+from colorization.losses.colorfulness import ColorfulnessLoss
 from colorization.losses.gan import GANLoss, GradientPenalty
 from colorization.losses.perceptual import PerceptualLoss
 from colorization.losses.pixel import PixelLoss
 
-__all__ = ['GANLoss', 'GradientPenalty', 'PerceptualLoss', 'PixelLoss']
+__all__ = ['ColorfulnessLoss', 'GANLoss', 'GradientPenalty', 'PerceptualLoss', 'PixelLoss']

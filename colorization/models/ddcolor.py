@@ -1,8 +1,8 @@
 """DDColor: dual decoders, one for the image and one for its colours (DDColor 3, Fig. 2)."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -38,22 +38,21 @@ class DDColor(nn.Module):
         attn_types: the attentions of each of its blocks, in their order (DDColor Table 2c).
         learn_query_features: the colour embeddings start from learned values, as in the released network, instead of
             the zeros of the paper.
+        inference_size: side in pixels of the square whose area a pipeline shows the network, 512 in the public one;
+            nothing in the network itself depends on it.
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without `encoder_weights`.
-        inference_size: side in pixels of the square whose area the network sees in the public pipeline.
 
     Raises:
         ValueError: `scales` holds another stride, or a keyword does not suit the decoders.
     """
 
-    inference_size = 512
-
     def __init__(
             self,
             encoder: str = 'convnext_large',
-            encoder_weights: Optional[str] = None,
-            encoder_kwargs: Optional[Dict[str, Any]] = None,
+            encoder_weights: str | None = None,
+            encoder_kwargs: dict[str, Any] | None = None,
             decoder_dims: Sequence[int] = (512, 512, 256, 256),
             use_color_decoder: bool = True,
             scales: Sequence[int] = MAP_STRIDES,
@@ -63,8 +62,10 @@ class DDColor(nn.Module):
             mlp_ratio: float = 8.,
             attn_types: Sequence[str] = ('cross', 'self'),
             learn_query_features: bool = True,
+            inference_size: int = 512,
     ):
         super().__init__()
+        self.inference_size = inference_size
         self.config = dict(
             type='DDColor',
             encoder=encoder.partition('.')[0],
@@ -78,6 +79,7 @@ class DDColor(nn.Module):
             mlp_ratio=mlp_ratio,
             attn_types=list(attn_types),
             learn_query_features=learn_query_features,
+            inference_size=inference_size,
         )
         unknown = [scale for scale in scales if scale not in MAP_STRIDES]
         if unknown or not scales:
@@ -96,24 +98,32 @@ class DDColor(nn.Module):
         nn.init.zeros_(to_ab.bias)
         self.to_ab = spectral_norm(to_ab)
 
-    def _normalize(self, l: Tensor) -> Tensor:
-        """Show l: (B, 1, H, W) in [0, 100] as the gray image (B, 3, H, W) that ImageNet encoders take."""
+    def _prepare(self, l: Tensor) -> Tensor:
+        """Show l: (B, 1, H, W) in [0, 100] as the gray image that ImageNet encoders take.
+
+        Returns:
+            (B, 3, H', W') with H' and W' the next multiples of 32; the last row and column are repeated.
+        """
+        height, width = l.shape[-2:]
+        stride = PYRAMID_STRIDES[-1]
+        if height % stride or width % stride:
+            l = F.pad(l, (0, -width % stride, 0, -height % stride), mode='replicate')
         gray = gray_rgb_from_l(l)
         mean, std = (gray.new_tensor(value).view(3, 1, 1) for value in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
         return ((gray - mean) / std).to(self.to_ab.bias.dtype)
 
-    def _decode(self, gray: Tensor) -> Tuple[List[Tensor], Optional[Tensor]]:
-        """Return the pixel decoder's maps and the colour embeddings E_c (B, K, C)."""
+    def _decode(self, gray: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the finest map of the pixel decoder and the colour embeddings E_c (B, K, C)."""
         maps = self.pixel_decoder(self.encoder(gray))
         if self.color_decoder is None:
-            return maps, None
-        return maps, self.color_decoder([maps[i] for i in self.map_indices])
+            return maps[-1], None
+        return maps[-1], self.color_decoder([maps[i] for i in self.map_indices])
 
     def forward_color_maps(self, l: Tensor) -> Tensor:
         """Show where each colour query responds: the products of DDColor Eq. 6, whose sigmoid is in Fig. 7.
 
         Args:
-            l: (B, 1, H, W) float in [0, 100]; H and W are multiples of 32.
+            l: (B, 1, H, W) float in [0, 100].
 
         Returns:
             (B, K, H, W).
@@ -123,29 +133,25 @@ class DDColor(nn.Module):
         """
         if self.color_decoder is None:
             raise ValueError('a network without color decoder has no colour queries')
-        maps, embeddings = self._decode(self._normalize(l))
-        return self.pixel_decoder.last_up.mix(maps[-1], embeddings)
+        finest, embeddings = self._decode(self._prepare(l))
+        return self.pixel_decoder.last_up.mix(finest, embeddings)[..., :l.shape[-2], :l.shape[-1]]
 
     def forward(self, l: Tensor) -> Tensor:
         """Predict colour from lightness.
 
         Args:
-            l: (B, 1, H, W) float in [0, 100]. Sides that are no multiples of 32 are continued by their last pixels.
+            l: (B, 1, H, W) float in [0, 100].
 
         Returns:
             ab: (B, 2, H, W) in Lab units (DDColor Eq. 7).
         """
-        height, width = l.shape[-2:]
-        stride = PYRAMID_STRIDES[-1]
-        if height % stride or width % stride:
-            l = F.pad(l, (0, -width % stride, 0, -height % stride), mode='replicate')
-        gray = self._normalize(l)
-        maps, embeddings = self._decode(gray)
+        gray = self._prepare(l)
+        finest, embeddings = self._decode(gray)
         # The fusion is a product with the embeddings and a 1x1 convolution follows: joined, they make two mixtures of
         # the image embedding instead of K. The convolution reads the gray image as well.
         weight, bias = self.to_ab.weight, self.to_ab.bias
         mixture = weight[:, :self.num_maps, 0, 0].expand(len(gray), -1, -1)  # (B, 2, K), or (B, 2, C)
         if embeddings is not None:
             mixture = mixture @ embeddings  # (B, 2, K) x (B, K, C)
-        ab = self.pixel_decoder.last_up.mix(maps[-1], mixture) + F.conv2d(gray, weight[:, self.num_maps:], bias)
-        return ab[..., :height, :width]
+        ab = self.pixel_decoder.last_up.mix(finest, mixture) + F.conv2d(gray, weight[:, self.num_maps:], bias)
+        return ab[..., :l.shape[-2], :l.shape[-1]]

@@ -12,11 +12,11 @@ from torch import Tensor
 import colorization.losses  # noqa: F401  registers the losses
 from colorization.checkpoint import default_weights_path, load_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
-from colorization.models import NETWORKS, Critic
+from colorization.models import NETWORKS, Critic, PatchDiscriminator
 
 __all__ = ['GANColorizer']
 
-for _network in (*NETWORKS.values(), Critic):
+for _network in (*NETWORKS.values(), Critic, PatchDiscriminator):
     MODELS.register_module(module=_network)
 
 
@@ -51,6 +51,7 @@ class GANColorizer(BaseModel):
             package; None starts untrained, but for the encoder.
         perceptual_loss: distance of features; None leaves it out.
         adversarial_loss: a `GANLoss`; needed with a critic.
+        colorfulness_loss: a `ColorfulnessLoss`; None leaves it out.
         gradient_penalty: a `GradientPenalty` on the critic; None leaves it out.
         weight_clip: bound on the critic's weights after each of its updates (0.01 in the paper that MPT cites); None
             leaves them free.
@@ -73,6 +74,7 @@ class GANColorizer(BaseModel):
             critic: dict | None = None,
             perceptual_loss: dict | None = None,
             adversarial_loss: dict | None = None,
+            colorfulness_loss: dict | None = None,
             gradient_penalty: dict | None = None,
             weight_clip: float | None = None,
             critic_steps: int = 1,
@@ -98,6 +100,7 @@ class GANColorizer(BaseModel):
         self.pixel_loss = MODELS.build(pixel_loss)
         self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)
         self.adversarial_loss = None if adversarial_loss is None else MODELS.build(adversarial_loss)
+        self.colorfulness_loss = None if colorfulness_loss is None else MODELS.build(colorfulness_loss)
         self.gradient_penalty = None if gradient_penalty is None else MODELS.build(gradient_penalty)
         self.weight_clip = weight_clip
         self.critic_steps = critic_steps
@@ -168,7 +171,7 @@ class GANColorizer(BaseModel):
         return {name: value.detach() for name, value in dict(losses, loss=loss).items()}
 
     def _generator_losses(self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor) -> dict[str, Tensor]:
-        """Evaluate the terms of MPT Eq. 16."""
+        """Evaluate the terms of MPT Eq. 16 and DDColor Eq. 9."""
         losses = dict(loss_pix=self.pixel_loss(pred_ab, ab))
         if self.perceptual_loss is not None:
             losses['loss_per'] = self.perceptual_loss(pred_rgb, rgb)
@@ -177,6 +180,8 @@ class GANColorizer(BaseModel):
             critic = _unwrap(self.critic).requires_grad_(False)
             losses['loss_g'] = self.adversarial_loss.generator_loss(critic(pred_rgb))
             critic.requires_grad_(True)
+        if self.colorfulness_loss is not None:
+            losses['loss_col'] = self.colorfulness_loss(pred_rgb)
         return losses
 
     def forward(

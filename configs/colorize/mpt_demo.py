@@ -17,10 +17,10 @@ val_dataloader = dict(
                  prepare=[dict(type='torchvision/Resize', size=160, antialias=True),
                           dict(type='torchvision/CenterCrop', size=160)]))
 test_dataloader = val_dataloader
-optim_wrapper = dict(generator=dict(optimizer=dict(lr=3e-4)))
+optim_wrapper = dict(generator=dict(optimizer=dict(lr=1e-4)))
 param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=10)]
-train_cfg = dict(max_iters=120, val_interval=60)
+train_cfg = dict(max_iters=80, val_interval=40)
 log_processor = dict(window_size=10)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=60))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=40))
 # an average over a thousand iterations would hardly have moved
 model = dict(ema_momentum=0.05)

@@ -31,7 +31,7 @@ def test_rgb_to_lab_is_scikit_images(rgb, lab, dtype):
     l, ab = rgb_to_lab(rgb.to(dtype))
     assert l.dtype == ab.dtype == dtype and l.shape[1] == 1 and ab.shape[1] == 2
     assert (torch.cat([l, ab], dim=1) - lab).abs().max() < LAB_TOLERANCE[dtype]
-    assert -1e-4 <= l.min() and l.max() <= 100 + 1e-4
+    assert l.min() >= -1e-4 and l.max() <= 100 + 1e-4
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
@@ -62,7 +62,7 @@ def test_round_trip(rgb, dtype):
 def test_gray_has_no_colour_and_keeps_lightness():
     l = torch.linspace(0, 100, 101).view(1, 1, 1, 101)
     gray = gray_rgb_from_l(l)
-    assert (gray - gray.mean(dim=1, keepdim=True)).abs().max() < 1e-4
+    assert torch.equal(gray[:, 0], gray[:, 1]) and torch.equal(gray[:, 0], gray[:, 2])
     found, ab = rgb_to_lab(gray)
     assert (found - l).abs().max() < 2e-3 and ab.abs().max() < 1e-2
     assert gray[0, :, 0, 0].abs().max() < 1e-6 and (gray[0, :, 0, -1] - 1).abs().max() < 1e-4

@@ -53,7 +53,7 @@ def test_sizes_are_rounded_up(name, size):
 
 def test_a_trunk_that_rounds_down_says_what_to_do():
     encoder = PyramidEncoder('convnext_atto', trunk_kwargs=TINY_CONVNEXT)
-    with pytest.raises(ValueError, match='convnext_atto maps 33 x 64 pixels to 8 x 16 at stride 4; pad to multiples of 32'):
+    with pytest.raises(ValueError, match='maps 33 x 64 pixels to 8 x 16 at stride 4; pad to multiples of 32'):
         encoder(torch.randn(1, 1, 33, 64))
     encoder(torch.randn(1, 1, 64, 96))
 

@@ -46,7 +46,8 @@ def test_the_package_recognises_photographs(lite0, data_root):
     """88 % of the 96 photographs are right; every fourth of them keeps the test short."""
     files = sorted((data_root / 'photos' / 'val' / 'imagenet').glob('*.jpg'))[::4]
     assert len(files) >= 20
-    prepare = v2.Compose([v2.Resize(256, interpolation=v2.InterpolationMode.BICUBIC), v2.CenterCrop(224), v2.PILToTensor()])
+    bicubic = v2.InterpolationMode.BICUBIC
+    prepare = v2.Compose([v2.Resize(256, interpolation=bicubic), v2.CenterCrop(224), v2.PILToTensor()])
     labels = ImageNetInfo()
     right = 0
     with torch.inference_mode():

@@ -16,7 +16,6 @@ from dualattn.models.dualattn import checkpoint_filter_fn
 
 MODELS = timm.list_models('dualattn_*')
 STRIDES = [4, 8, 16, 32]
-WRAPPERS = [None, 'getter', 'dict', 'hook', 'fx']
 
 every_model = pytest.mark.parametrize('name', MODELS)
 
@@ -135,14 +134,24 @@ def test_images_of_a_batch_do_not_mix(name, build, image):
 # --- features
 
 @every_model
-@pytest.mark.parametrize('wrapper', WRAPPERS)
-def test_features_only(name, wrapper, build, image):
-    expected = build(name).forward_intermediates(image, intermediates_only=True)
-    net = build(name, features_only=True, **({'feature_cls': wrapper} if wrapper else {}))
-    assert isinstance(net, {None: FeatureListNet, 'getter': FeatureGetterNet}.get(wrapper, torch.nn.Module))
+@pytest.mark.parametrize('kwargs', [{}, dict(feature_cls='getter')], ids=['list', 'getter'])
+def test_features_only(name, kwargs, build, image):
+    net = build(name, features_only=True, **kwargs)
+    assert type(net) is (FeatureGetterNet if kwargs else FeatureListNet)
+    check_features(net, build(name), image)
+
+
+@pytest.mark.parametrize('wrapper', ['dict', 'hook', 'fx'])
+def test_other_feature_wrappers(wrapper, build, image):
+    check_features(build('dualattn_mpt', features_only=True, feature_cls=wrapper), build('dualattn_mpt'), image)
+
+
+def check_features(net, model, image):
+    """Expect of a wrapper the four maps that the model itself gives."""
+    expected = model.forward_intermediates(image, intermediates_only=True)
     assert net.feature_info.reduction() == STRIDES
     features = net(image)
-    features = list(features.values()) if wrapper == 'dict' else features
+    features = list(features.values()) if isinstance(features, dict) else features
     assert len(features) == 4
     for feature, reference, chans, stride in zip(
             features, expected, net.feature_info.channels(), STRIDES, strict=True):
@@ -169,22 +178,21 @@ def test_features_of_fewer_stages(build, image):
 
 
 @every_model
-@pytest.mark.parametrize('norm', [False, True])
-def test_forward_intermediates(name, norm, build, image):
+def test_forward_intermediates(name, build, image):
     model = build(name)
-    final, features = model.forward_intermediates(image, norm=norm)
+    final, features = model.forward_intermediates(image)
     assert_equal(final, model.forward_features(image))
     assert_equal(features[-1], final)
     assert [feature.shape[-1] for feature in features] == [16, 8, 4, 2]
-    for indices, stages in ((2, [2, 3]), ([0, -1], [0, 3]), ([1], [1]), (None, [0, 1, 2, 3])):
+    for indices, stages in ((2, [2, 3]), ([0, -1], [0, 3]), ([1], [1])):
         for stop_early in (False, True):
-            last, some = model.forward_intermediates(image, indices=indices, norm=norm, stop_early=stop_early)
+            last, some = model.forward_intermediates(image, indices=indices, stop_early=stop_early)
+            assert_equal(last, features[max(stages)] if stop_early else final)
             for feature, i in zip(some, stages, strict=True):
                 assert_equal(feature, features[i])
-            assert_equal(last, features[max(stages)] if stop_early else final)
-            only = model.forward_intermediates(
-                image, indices=indices, norm=norm, stop_early=stop_early, intermediates_only=True)
-            assert all(torch.equal(a, b) for a, b in zip(only, some, strict=True))
+    # there is no norm to apply between the stages and the head
+    only = model.forward_intermediates(image, norm=True, intermediates_only=True)
+    assert all(torch.equal(a, b) for a, b in zip(only, features, strict=True))
 
 
 @every_model
@@ -364,7 +372,8 @@ def test_device_and_dtype_arguments(name, build):
     assert all(p.is_meta for p in meta.parameters())
     assert meta(torch.empty(1, 3, 64, 64, device='meta')).shape == (1, 10)
     model = build(name, dtype=torch.bfloat16)
-    model.reset_classifier(3)
+    model.reset_classifier(0, '', reset_other=True)
+    model.reset_classifier(3, 'avg')  # the head has nothing left to take its dtype from
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     out = model(torch.randn(1, 3, 70, 64, dtype=torch.bfloat16))
     assert out.dtype == torch.bfloat16

@@ -1,0 +1,170 @@
+"""tools/convert_checkpoint.py and tools/visualize_queries.py: what they write, and what they refuse."""
+
+import importlib.util
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from colorization.checkpoint import load_network, save_network
+from colorization.checkpoint_ddcolor import released_name, unused_tensors
+from colorization.models import build_network
+
+SMALL = dict(
+    type='DDColor', encoder='convnext_atto', encoder_kwargs=dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
+    decoder_dims=(16, 16, 8, 8), num_queries=6, depth=3, num_heads=2, mlp_ratio=2.0, inference_size=64)
+
+
+@pytest.fixture
+def tool(repo_root):
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f'{name}_tool', repo_root / 'tools' / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return lambda *args: module.main([str(arg) for arg in args])
+
+    return load
+
+
+@pytest.fixture
+def convert(tool):
+    return tool('convert_checkpoint')
+
+
+@pytest.fixture
+def visualize(tool):
+    return tool('visualize_queries')
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A released DDColor-tiny whose tensors are constants, which take no room in the file."""
+    with torch.device('meta'):
+        network = build_network(dict(type='DDColor', encoder='convnext_tiny'))
+    shapes = {released_name(name): tensor.shape for name, tensor in network.state_dict().items()}
+    shapes |= {name: tensor.shape for name, tensor in unused_tensors(network).items()}
+    state = {name: torch.tensor(0.5 if shape else 3).expand(shape) for name, shape in shapes.items()}
+    state['mean'] = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    state['std'] = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    torch.save({'params': state}, tmp_path / 'net_g_400000.pth')
+    return tmp_path / 'net_g_400000.pth'
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Our own file of a small DDColor."""
+    torch.manual_seed(0)
+    network = build_network(SMALL)
+    torch.nn.init.normal_(network.color_decoder.head[-1].weight)
+    save_network(network, tmp_path / 'weights.safetensors')
+    return tmp_path / 'weights.safetensors'
+
+
+@pytest.mark.slow
+def test_a_released_file_becomes_one_that_describes_itself(convert, released, tmp_path, capsys):
+    out = tmp_path / 'tiny.safetensors'
+    assert convert(released, '-o', out, '--half') == 0
+    assert 'DDColor, encoder convnext_tiny, 55.0 M parameters, 110 MB' in capsys.readouterr().out
+    with safe_open(out, framework='pt') as file:
+        assert file.metadata()['source'] == 'net_g_400000.pth'
+        assert 'to_ab.bias' in file.keys() and 'refine_net.0.0.bias' not in file.keys()  # noqa: SIM118
+    one, other = load_network(released), load_network(out)
+    assert one.config == other.config
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def test_a_training_checkpoint_with_its_config(convert, weights, tmp_path):
+    network = load_network(weights)
+    state = {f'generator.{name}': tensor for name, tensor in network.state_dict().items()}
+    torch.save(dict(state_dict=state, meta=dict(iter=7)), tmp_path / 'iter_7.pth')
+    generator = dict(SMALL, encoder_weights='weights/none.pth')
+    (tmp_path / 'config.py').write_text(f'model = dict(generator={generator!r})\n')
+    out = tmp_path / 'out.safetensors'
+    assert convert(tmp_path / 'iter_7.pth', '-o', out, '--config', tmp_path / 'config.py') == 0
+    assert torch.equal(load_network(out).to_ab.bias, network.to_ab.bias)
+
+
+@pytest.mark.parametrize(
+    ('case', 'message'),
+    [
+        ('missing', 'no such weights file'),
+        ('no config', 'give the network config'),
+        ('config without network', 'has no model.generator'),
+        ('exists', 'use --overwrite to replace it'),
+        ('suffix', r"saved as .safetensors, got the suffix '.pth'"),
+    ],
+)
+def test_what_convert_refuses(convert, weights, tmp_path, capsys, case, message):
+    source, out, extra = weights, tmp_path / 'out.safetensors', []
+    if case == 'missing':
+        source = tmp_path / 'none.pth'
+    elif case == 'no config':
+        source = tmp_path / 'plain.pth'
+        torch.save(load_network(weights).state_dict(), source)
+    elif case == 'config without network':
+        (tmp_path / 'config.py').write_text('model = dict()\n')
+        extra = ['--config', tmp_path / 'config.py']
+    elif case == 'exists':
+        out.write_bytes(b'mine')
+    elif case == 'suffix':
+        out = tmp_path / 'out.pth'
+    assert convert(source, '-o', out, *extra) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.out == '' and 'Traceback' not in printed.err
+    assert not out.exists() or out.read_bytes() == b'mine'
+
+
+def test_overwrite(convert, weights, tmp_path):
+    out = tmp_path / 'out.safetensors'
+    out.write_bytes(b'old')
+    assert convert(weights, '-o', out, '--overwrite') == 0
+    assert load_network(out).config['type'] == 'DDColor'
+
+
+def test_heat_maps_for_both_systems(visualize, weights, tiny_mpt, make_photos, tmp_path, capsys):
+    photos = make_photos(tmp_path / 'photos', 2)
+    torch.manual_seed(0)
+    save_network(build_network(tiny_mpt), tmp_path / 'mpt.safetensors')
+    sizes = []
+    for name, count in (('weights', 3), ('mpt', 4)):
+        out = tmp_path / f'{name}.png'
+        assert visualize(photos, '-o', out, '--weights', tmp_path / f'{name}.safetensors', '--count', count,
+                         '--size', 64, '--tile', 40) == 0
+        sheet = Image.open(out)
+        sizes.append((sheet.width - 4) // 44)  # columns
+        # a heat map has blue and red; gray photographs, predictions and captions of an untrained network have not
+        colours = {pixel for _, pixel in sheet.getcolors(1 << 20)}
+        assert any(blue > 120 > red for red, _, blue in colours) and any(red > 120 > blue for red, _, blue in colours)
+    assert sizes == [2 + 3, 2 + 4]
+    assert '2 photographs, queries' in capsys.readouterr().out
+
+
+def test_chosen_queries_are_those_that_move_the_colours(visualize, weights, make_photos, tmp_path, capsys):
+    network = load_network(weights)
+    with torch.no_grad():
+        network.to_ab.parametrizations.weight.original[:, [0, 1, 3, 5]] = 0
+    save_network(network, weights)
+    photos = make_photos(tmp_path / 'photos', 1)
+    assert visualize(photos, '-o', tmp_path / 'a.png', '--weights', weights, '--count', 2) == 0
+    chosen = capsys.readouterr().out.rpartition('queries ')[2].split(',')
+    assert {int(number) for number in chosen} == {2, 4}
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['-o', 'a.jpg'], 'the sheet is a .png file'),
+        (['-o', 'a.png', '--queries', '2', '6'], 'queries are numbered 0 to 5, got 6'),
+    ],
+)
+def test_what_visualize_refuses(visualize, weights, make_photos, tmp_path, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(tmp_path)
+    assert visualize(make_photos(tmp_path / 'photos', 1), '--weights', weights, *args) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / args[1]).exists()
+
+
+def test_tools_stay_small(repo_root):
+    for name in ('convert_checkpoint', 'visualize_queries'):
+        assert len((repo_root / 'tools' / f'{name}.py').read_text().splitlines()) < 150

@@ -1,0 +1,59 @@
+"""Turn weights of any form, released DDColor checkpoints above all, into a safetensors file that describes itself."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from colorization.checkpoint import load_network, save_network
+
+EPILOG = """examples:
+  a released DDColor: a .pth with 'params', a .pt, or the safetensors of Hugging Face; its size is recognised
+      python tools/convert_checkpoint.py ddcolor_modelscope.pth -o ddcolor_large.safetensors
+  half the size on disk, the same network
+      python tools/convert_checkpoint.py ddcolor_paper_tiny.pth -o ddcolor_tiny.safetensors --half
+  a training checkpoint of this repository, with the config that made it
+      python tools/convert_checkpoint.py work_dirs/my_run/iter_1000.pth -o my_run.safetensors --config my_run.py
+
+exit codes: 0 written, 2 the checkpoint cannot be used or the file not written
+"""
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', help='weights to read; nothing in them is executed')
+    parser.add_argument('-o', '--out', required=True, type=Path, help='.safetensors file to write')
+    parser.add_argument('--config', help='training config; its model.generator describes the network of the checkpoint')
+    parser.add_argument('--half', action='store_true', help='store matrices and kernels as float16')
+    parser.add_argument('--overwrite', action='store_true', help='replace the output if it exists')
+    return parser.parse_args(argv)
+
+
+def read_network_config(path):
+    from mmengine.config import Config
+
+    config = Config.fromfile(path, import_custom_modules=False).to_dict().get('model', {}).get('generator')
+    if not config:
+        raise ValueError(f'{path}: has no model.generator, so it does not describe a colorization network')
+    config.pop('encoder_weights', None)  # where training starts from
+    return config
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        if args.out.exists() and not args.overwrite:
+            raise FileExistsError(f'{args.out} exists; use --overwrite to replace it')
+        network = load_network(args.checkpoint, read_network_config(args.config) if args.config else None)
+        save_network(network, args.out, half=args.half, source=Path(args.checkpoint).name)
+    except (ValueError, OSError) as error:
+        print(f'convert_checkpoint: {error}', file=sys.stderr)
+        return 2
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{args.out}: {network.config['type']}, encoder {network.config['encoder']}, {count / 1e6:.1f} M parameters, "
+          f'{args.out.stat().st_size / 1e6:.0f} MB')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Show what the colour queries of a network look at: one row for each photograph, one heat map for each query."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib import colormaps
+from PIL import Image
+
+from colorization.checkpoint import default_weights_path, load_network
+from colorization.hooks.sheet import draw_sheet, save_sheet
+from colorization.images import list_images, read_rgb
+from colorization.pipeline import Colorizer, extract_l, resize_l
+
+EPILOG = """The maps are those of DDColor Fig. 7 and MPT Fig. 9: the sigmoid of the product of a query and the image
+embedding, red where it is high and blue where it is low, each stretched to its own range.
+
+examples:
+  the queries that tell most about these photographs
+      python tools/visualize_queries.py photos/*.jpg -o queries.png
+  three queries by their numbers, of a DDColor
+      python tools/visualize_queries.py dog.jpg -o queries.png --weights ddcolor_modelscope.pth --queries 3 17 42
+
+exit codes: 0 written, 2 nothing was written
+"""
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
+    parser.add_argument('-o', '--out', required=True, type=Path, help='.png file to write')
+    parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
+    parser.add_argument('--queries', type=int, nargs='+', metavar='N', help='numbers of queries to show, from 0')
+    parser.add_argument('--count', type=int, default=6, help='how many to choose where none are named (6)')
+    parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (cpu)')
+    parser.add_argument('--tile', type=int, default=192, help='pixels of the longer side of each picture (192)')
+    return parser.parse_args(argv)
+
+
+def choose_queries(maps, ab_weight, count):
+    """Return the numbers of the queries that move the predicted colours most, over all photographs.
+
+    A query moves them by the deviation of its map within a photograph times the length of its column in the last
+    convolution.
+    """
+    spread = torch.stack([each.flatten(1).std(dim=1) for each in maps]).mean(dim=0)
+    return (spread * ab_weight[:, :len(spread), 0, 0].norm(dim=0)).argsort(descending=True)[:count].tolist()
+
+
+def draw_map(heat, size):
+    """Colour one map (H, W) from blue (its lowest value) to red (its highest), at the size of the photograph."""
+    heat = heat.sigmoid()
+    heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-12)
+    return Image.fromarray(colormaps['jet'](heat.numpy(), bytes=True)[..., :3].copy()).resize(size)
+
+
+@torch.inference_mode()
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        if args.out.suffix.lower() != '.png':
+            raise ValueError(f'{args.out}: the sheet is a .png file')
+        network = load_network(args.weights or default_weights_path(), device=args.device)
+        colorizer = Colorizer(network, size=args.size, device=args.device)
+        sources = list_images(args.inputs)
+        photos = [read_rgb(source) for source in sources]
+        maps = []
+        for rgb in photos:
+            l = resize_l(extract_l(rgb)[None, None], colorizer.size)
+            maps.append(network.forward_color_maps(l.to(colorizer.device))[0].float().cpu())
+        queries = args.queries or choose_queries(maps, network.to_ab.weight.cpu(), args.count)
+        wrong = [query for query in queries if not 0 <= query < len(maps[0])]
+        if wrong:
+            raise ValueError(f'queries are numbered 0 to {len(maps[0]) - 1}, got {", ".join(map(str, wrong))}')
+        rows = [
+            [Image.fromarray(rgb), Image.fromarray(colorizer(rgb)),
+             *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries)]
+            for rgb, heat in zip(photos, maps, strict=True)]
+        headers = ['input', 'colorized', *(f'query {query}' for query in queries)]
+        save_sheet(draw_sheet(rows, headers, [source.name for source in sources], args.tile), args.out)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f'visualize_queries: {error}', file=sys.stderr)
+        return 2
+    print(f'{args.out}: {len(rows)} photographs, queries {", ".join(map(str, queries))}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

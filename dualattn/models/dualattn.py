@@ -13,10 +13,9 @@ import torch
 import torch.nn as nn
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import (
-    NormMlpClassifierHead,
+    ClNormMlpClassifierHead,
     calculate_drop_path_rates,
     get_device_dtype,
-    get_norm_layer,
     to_2tuple,
     trunc_normal_,
 )
@@ -35,7 +34,7 @@ class DualAttn(nn.Module):
     Args:
         in_chans: channels of the image.
         num_classes: classes of the head; 0 leaves the classifier out.
-        global_pool: pooling of the head; '' keeps the map.
+        global_pool: pooling of the head, 'avg', 'max' or 'avgmax'; '' keeps the map.
         depths: blocks of each stage.
         embed_dims: channels of each stage.
         strides: stride of each stage's first convolution.
@@ -126,12 +125,12 @@ class DualAttn(nn.Module):
             self.feature_info.append(dict(num_chs=dim, reduction=reduction, module=f'stages.{i}'))
         self.stages = nn.Sequential(*stages)
 
-        self.head = NormMlpClassifierHead(
+        # the NHWC head, also because torch 2.11 compiles a wrong gradient of adaptive pooling on NHWC memory
+        self.head = ClNormMlpClassifierHead(
             self.num_features,
             num_classes,
             pool_type=global_pool,
             drop_rate=drop_rate,
-            norm_layer=get_norm_layer('layernorm2d'),
             **dd,
         )
         self.head_hidden_size = self.head.num_features
@@ -262,8 +261,12 @@ class DualAttn(nn.Module):
         return self.stages(self.stem(x))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Map x: (B, C, H, W) float features to (B, num_classes) logits, or to what the classifier would see."""
-        return self.head(x, pre_logits=pre_logits)
+        """Map x: (B, C, H, W) float features to (B, num_classes) logits, or to what the classifier would see.
+
+        Without pooling both keep the map: (B, num_classes, H, W) or (B, C, H, W).
+        """
+        x = self.head(x.permute(0, 2, 3, 1), pre_logits=pre_logits)
+        return x.permute(0, 3, 1, 2) if self.head.pool_type == '' else x
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, in_chans, H, W) float, a normalised image, to (B, num_classes) logits."""

@@ -269,8 +269,8 @@ def test_a_compiled_step_is_the_plain_one(build, monkeypatch):
         system.log = system.train_step(batch(0), optim)
     for name, value in plain.log.items():
         torch.testing.assert_close(compiled.log[name], value, rtol=1e-3, atol=1e-4, msg=name)
-    for name, tensor in plain.state_dict().items():
-        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    for name, tensor in plain.generator.state_dict().items():
+        torch.testing.assert_close(compiled.generator.state_dict()[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
 
 
 # --- prediction

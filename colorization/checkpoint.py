@@ -13,6 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from colorization.checkpoint_ddcolor import (
+    check_input_scale,
+    is_released_ddcolor,
+    released_config,
+    released_name,
+    unused_tensors,
+)
 from colorization.models import build_network
 
 FORMAT = 'dualattn.colorizer/1'
@@ -88,10 +95,10 @@ def load_network(
     """Build a network and load its weights strictly, as float32, ready for inference.
 
     Args:
-        path: a file of `save_network`, or a .pth/.pt/.safetensors file with a state dict (plain, inside 'state_dict',
-            'params' or 'model', or a training checkpoint, whose averaged weights are preferred).
-        config: the network's description, as `build_network` takes it. Needed where the file has none; where it has
-            one, both must agree.
+        path: a file of `save_network`, a released DDColor, or a .pth/.pt/.safetensors file with a state dict (plain,
+            inside 'state_dict', 'params' or 'model', or a training checkpoint, whose averaged weights are preferred).
+        config: the network's description, as `build_network` takes it. Needed where the file has none, unless it is a
+            released DDColor; where it has one, both must agree.
         device: where the network goes.
 
     Raises:
@@ -102,20 +109,33 @@ def load_network(
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such weights file')
     state, stored = _read_safetensors(path) if _is_safetensors(path) else (_read_torch_file(path), None)
+    is_released = stored is None and is_released_ddcolor(state)
+    if is_released:
+        try:
+            stored = released_config(state)
+        except ValueError as error:
+            raise CheckpointError(f'{path}: looks like a released DDColor, but {error}') from error
     if stored is None and config is None:
         raise CheckpointError(
             f'{path}: holds weights but not which network they belong to; give the network config as well'
         )
+    config = stored if config is None else config
     try:
-        network = build_network(stored if config is None else config)
+        with torch.device('meta'):  # its tensors come from the file; random ones would cost seconds
+            network = build_network(config)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f'{path}: its network cannot be built: {error}') from error
+    if is_released and network.config['type'] == stored['type']:
+        state = _rename_released(path, state, stored, network)
     _check_same_config(path, stored, network)
     _check_tensors(path, state, network.state_dict())
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{path}: '{name}' holds NaN or infinite values; the training had diverged")
-    network.load_state_dict(state)  # copies into the float32 tensors of the network
+    dtypes = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+    if any(name not in dtypes for name, _ in network.named_buffers()):  # tables that are computed, not stored
+        network = build_network(config)
+    network.load_state_dict({name: tensor.to(dtypes[name]) for name, tensor in state.items()}, assign=True)
     return network.to(device).eval()
 
 
@@ -182,6 +202,23 @@ def _strip_prefixes(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
+def _rename_released(
+    path: Path, state: dict[str, Tensor], stored: dict[str, Any], network: nn.Module
+) -> dict[str, Tensor]:
+    """Return the tensors of a released DDColor under our names, if they are exactly those that are expected."""
+    names = {name: released_name(name) for name in network.state_dict()}
+    expected = {names[name]: tensor for name, tensor in network.state_dict().items()} | unused_tensors(network)
+    given, found, cause = network.config['encoder'], stored['encoder'], None
+    if given != found:
+        cause = f"the file is a released DDColor with the encoder '{found}', but the config names '{given}'"
+    _check_tensors(path, state, expected, cause)
+    try:
+        check_input_scale(state)
+    except ValueError as error:
+        raise CheckpointError(f'{path}: {error}') from error
+    return {ours: state[theirs] for ours, theirs in names.items()}
+
+
 def _check_same_config(path: Path, stored: dict[str, Any] | None, network: nn.Module) -> None:
     """Refuse a config that builds another network than the one the file describes, even if all shapes agree."""
     if stored is None:
@@ -193,8 +230,8 @@ def _check_same_config(path: Path, stored: dict[str, Any] | None, network: nn.Mo
         raise CheckpointError(f'{path}: is for another network than the config describes ({details})')
 
 
-def _check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Refuse a state dict that is not exactly the network's, with the likely cause."""
+def _check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor], cause: str | None = None) -> None:
+    """Refuse a state dict that is not exactly the network's, with the likely cause, guessed where it is not given."""
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     misshapen = [
@@ -204,12 +241,13 @@ def _check_tensors(path: Path, state: dict[str, Tensor], expected: dict[str, Ten
     ]
     if not (missing or unexpected or misshapen):
         return
-    if len(missing) > len(expected) // 2:
-        cause = 'the file is for another architecture'
-    elif misshapen:
-        cause = 'the file is for a variant of other widths'
-    else:
-        cause = 'the file is for a variant with other parts, or was edited'
+    if cause is None:
+        if len(missing) > len(expected) // 2:
+            cause = 'the file is for another architecture'
+        elif misshapen:
+            cause = 'the file is for a variant of other widths'
+        else:
+            cause = 'the file is for a variant with other parts, or was edited'
     parts = [
         f'{len(names)} {title} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
         for title, names in (('missing', missing), ('unexpected', unexpected), ('misshapen', misshapen))

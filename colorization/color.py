@@ -5,7 +5,6 @@ Everywhere in this package `rgb` is sRGB in [0, 1], `l` is lightness in [0, 100]
 also under autocast: eight bits of mantissa shift colours visibly.
 """
 
-from typing import Tuple
 
 import kornia
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 __all__ = ['gray_rgb_from_l', 'lab_to_rgb', 'normalize_l', 'rgb_to_lab']
 
 
-def rgb_to_lab(rgb: Tensor) -> Tuple[Tensor, Tensor]:
+def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Split a colour image into lightness and colour.
 
     Args:

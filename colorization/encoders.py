@@ -1,6 +1,5 @@
 """The semantic encoder: the maps at strides 4, 8, 16 and 32 of any timm model."""
 
-from typing import List, Optional
 
 import torch
 import torch.nn as nn
@@ -36,9 +35,9 @@ class PyramidEncoder(nn.Module):
             self,
             name: str,
             in_chans: int = 1,
-            weights: Optional[str] = None,
+            weights: str | None = None,
             norm_eval: bool = False,
-            trunk_kwargs: Optional[dict] = None,
+            trunk_kwargs: dict | None = None,
     ):
         super().__init__()
         self.name = name
@@ -63,7 +62,7 @@ class PyramidEncoder(nn.Module):
                     module.eval()
         return self
 
-    def forward(self, x: Tensor) -> List[Tensor]:
+    def forward(self, x: Tensor) -> list[Tensor]:
         """Map an image to its pyramid.
 
         Args:

@@ -264,9 +264,10 @@ def _decode_8_bit(image: Image.Image, path: str | os.PathLike) -> tuple[np.ndarr
     elif image.mode not in ('1', 'L', 'P', 'RGB', 'RGBX', 'YCbCr', 'CMYK'):
         raise ImageError(f"pixels of kind '{image.mode}' are not supported; save it as 8-bit or 16-bit RGB or gray")
     if is_gray:
-        pixels, profile = color_profile.gray_in_srgb(np.array(image.convert('L')), profile, path)
+        image = image if image.mode == 'L' else image.convert('L')
+        pixels, profile = color_profile.gray_in_srgb(np.array(image), profile, path)
         return pixels, alpha, profile
-    if image.mode != 'CMYK':
+    if image.mode not in ('RGB', 'CMYK'):
         image = image.convert('RGB')
     if profile:
         try:
@@ -276,7 +277,9 @@ def _decode_8_bit(image: Image.Image, path: str | os.PathLike) -> tuple[np.ndarr
         except ProfileError as error:
             logger.warning('%s: taken as sRGB, because %s', path, error)
             profile = None
-    return np.array(image.convert('RGB')), alpha, profile or None
+    if image.mode == 'CMYK':
+        image = image.convert('RGB')
+    return np.array(image), alpha, profile or None
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import re
 from pathlib import Path
-from typing import Dict, Optional
 
 import timm
 import torch.nn as nn
@@ -26,7 +25,7 @@ PACKAGE_PREFIX = 'package:'
 FEATURE_KEYWORDS = ('out_indices', 'feature_cls')
 
 
-def find_trunk_weights(weights: str, sha256: Optional[str] = None) -> Path:
+def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
     """Locate a weights file and check its hash.
 
     Args:
@@ -70,7 +69,7 @@ _BLOCK_NAMES = {
 }
 
 
-def _rename_efficientnet(state_dict: Dict[str, Tensor], model: nn.Module) -> Dict[str, Tensor]:
+def _rename_efficientnet(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Rename the tensors of efficientnet-lite-pytorch to the names of timm's `model`.
 
     Raises:
@@ -96,7 +95,7 @@ def _rename_efficientnet(state_dict: Dict[str, Tensor], model: nn.Module) -> Dic
     return renamed
 
 
-def create_classifier(name: str, weights: str, sha256: Optional[str] = None, **kwargs) -> nn.Module:
+def create_classifier(name: str, weights: str, sha256: str | None = None, **kwargs) -> nn.Module:
     """Build a timm classification model, loaded strictly.
 
     Args:
@@ -120,7 +119,7 @@ def create_classifier(name: str, weights: str, sha256: Optional[str] = None, **k
     return model
 
 
-def create_trunk(name: str, weights: Optional[str] = None, in_chans: int = 3, **kwargs) -> nn.Module:
+def create_trunk(name: str, weights: str | None = None, in_chans: int = 3, **kwargs) -> nn.Module:
     """Build the feature pyramid of a timm model.
 
     Args:

@@ -9,7 +9,7 @@ import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,8 +93,8 @@ class WholeCheckpointHook(CheckpointHook):
 
     def __init__(self, max_keep_ckpts: int = 3, **kwargs):
         if max_keep_ckpts == 1:
-            raise ValueError('max_keep_ckpts has to be at least 2 (or -1 for all): with 1 the only good checkpoint would '
-                             'be deleted before the next one is written')
+            raise ValueError('max_keep_ckpts has to be at least 2 (or -1 for all): with 1 the only good checkpoint '
+                             'would be deleted before the next one is written')
         super().__init__(max_keep_ckpts=max_keep_ckpts, backend_args=dict(backend='whole_file'), **kwargs)
 
     def before_train(self, runner) -> None:
@@ -137,8 +137,8 @@ def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f'{path} holds Python objects besides tensors and plain values, or is broken. Such objects can run code, so '
-            f'they are never loaded ({str(error).splitlines()[0]})') from error
+            f'{path} holds Python objects besides tensors and plain values, or is broken. Such objects can run code, '
+            f'so they are never loaded ({str(error).splitlines()[0]})') from error
     except (RuntimeError, EOFError, OSError) as error:  # what torch raises depends on where the file ends
         raise CheckpointError(f'{path} is broken or truncated ({str(error).splitlines()[0]}); name an older checkpoint '
                               'of the run') from error
@@ -147,7 +147,7 @@ def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
     return checkpoint
 
 
-def find_latest_checkpoint(work_dir) -> Optional[Path]:
+def find_latest_checkpoint(work_dir) -> Path | None:
     """Find the newest checkpoint of a run by the number in its name, or None.
 
     mmengine's `last_checkpoint` file is not asked: it can be empty after a kill, and wrong after the folder has moved.

@@ -1,7 +1,6 @@
 """Stop a training whose loss is no number any more."""
 
 import math
-from typing import Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -26,7 +25,7 @@ class StopOnNaNHook(Hook):
 
     priority = 'ABOVE_NORMAL'  # before the checkpoint hook, which is the last of all
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: Optional[dict] = None) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Look at every logged value whose name contains 'loss'."""
         values = {
             name: float(value.detach().mean()) if isinstance(value, torch.Tensor) else value
@@ -35,7 +34,9 @@ class StopOnNaNHook(Hook):
         if not bad:
             return
         latest = find_latest_checkpoint(runner.work_dir)
-        advice = f'The last good checkpoint is {latest}: resume from it' if latest else 'There is no checkpoint yet: start'
+        advice = 'There is no checkpoint yet: start'
+        if latest is not None:
+            advice = f'The last good checkpoint is {latest}: resume from it'
         raise TrainingDivergedError(
             f'iteration {runner.iter + 1}: {", ".join(f"{name} = {value}" for name, value in bad.items())} '
             f'(all losses: {values}). {advice} with a lower learning rate, or without --amp.')

@@ -124,6 +124,28 @@ def test_ranges_of_setup_py_are_met_by_the_pins(distribution, name):
         assert requirement.specifier.contains(pinned_version(pin)), f'setup.py says {requirement}, the lock says {pin}'
 
 
+@pytest.mark.parametrize(
+    ('folder', 'extras'),
+    [('dualattn', []), ('engine', ['colorize']), ('engine', ['transfer']), ('colorization', ['colorize'])],
+)
+def test_what_a_package_imports_is_declared(distribution, folder, extras):
+    """Looks at every import statement, those inside functions too; torchvision comes with timm."""
+    ranges = distribution.install_requires + [line for extra in extras for line in distribution.extras_require[extra]]
+    declared = {canonicalize_name(Requirement(line).name) for line in ranges} | {'torchvision'}
+    owners = importlib.metadata.packages_distributions()
+    for path in sorted((ROOT / folder).rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for module in {name.split('.')[0] for name in names} - set(sys.stdlib_module_names) - {*PACKAGES}:
+                owned_by = {canonicalize_name(owner) for owner in owners.get(module, [])}
+                assert owned_by & declared, f'{path.relative_to(ROOT)}:{node.lineno} imports {module}, undeclared'
+
+
 def test_lock_files_agree_with_each_other():
     seen = {}
     for name in ('build', *SETS):

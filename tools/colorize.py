@@ -87,9 +87,7 @@ def plan_jobs(args):
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            raise OSError(
-                f'{folder}: this output folder cannot be written: {error.strerror}; choose another'
-            ) from error
+            raise OSError(f'{folder}: this output folder cannot be written: {error.strerror}') from error
     return jobs
 
 
@@ -102,8 +100,8 @@ def load_colorizer(args):
         if not config:
             raise ValueError(f'{args.config}: has no model.generator, so it does not describe a colorization network')
         config.pop('encoder_weights', None)  # where training starts from; --weights holds what it came to
-    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return Colorizer.from_pretrained(args.weights, config, size=args.size, device=args.device, chroma=args.chroma)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return Colorizer.from_pretrained(args.weights, config, size=args.size, device=device, chroma=args.chroma)
 
 
 def colorize(colorizer, source, target, args):
@@ -122,7 +120,7 @@ def main(argv=None):
     try:
         jobs = plan_jobs(args)
         colorizer = load_colorizer(args)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'colorize: {error}', file=sys.stderr)
         return 2
     skipped, failed = 0, []
@@ -135,14 +133,13 @@ def main(argv=None):
                 try:
                     colorize(colorizer, source, target, args)
                 except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
-                    logging.error('%s', error)
-                    failed.append(f'{source}: {error or type(error).__name__}')
+                    reason = str(error) or type(error).__name__
+                    failed.append(reason if str(source) in reason else f'{source}: {reason}')
+                    logging.error(failed[-1])
     except KeyboardInterrupt:
         print('colorize: stopped; run the same command again to go on', file=sys.stderr)
         return 130
-    print(
-        f'{len(jobs) - skipped - len(failed)} colorized to {args.out}, {skipped} skipped (exist), {len(failed)} failed'
-    )
+    print(f'{len(jobs) - skipped - len(failed)} colorized to {args.out}, {skipped} skipped, {len(failed)} failed')
     sys.stderr.writelines(f'  {line}\n' for line in failed)
     return 1 if failed else 0
 

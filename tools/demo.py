@@ -42,7 +42,8 @@ def main() -> None:
     run(ROOT / 'tools' / 'colorize.py', *photos.values(), '-o', colorized, '--overwrite',
         '--weights', args.work_dir / 'weights.safetensors')
     rows = [[Image.open(path), Image.open(colorized / path.name)] for path in photos.values()]
-    save_sheet(draw_sheet(rows, ('black and white', 'colorized'), list(photos), tile=320), args.work_dir / 'before_after.png')
+    sheet = draw_sheet(rows, ('black and white', 'colorized'), list(photos), tile=320)
+    save_sheet(sheet, args.work_dir / 'before_after.png')
 
     results = [
         ('before and after', args.work_dir / 'before_after.png'),

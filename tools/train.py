@@ -67,8 +67,8 @@ def check_options(options: dict) -> None:
              'find_unused_parameters', 'compile'}
     unknown = sorted({key.split('.')[0] for key in options} - known)
     if unknown:
-        raise SystemExit(f'--cfg-options: {", ".join(unknown)} would have no effect; name an entry that is read, such as '
-                         'train_cfg.max_iters or train_dataloader.dataset.data_root')
+        raise SystemExit(f'--cfg-options: {", ".join(unknown)} would have no effect; name an entry that is read, '
+                         'such as train_cfg.max_iters or train_dataloader.dataset.data_root')
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -1,6 +1,8 @@
 """Decoders: from a feature pyramid to a fine map, and from that map to colours."""
 
 from colorization.decoders.color_attention import ColorAttentionDecoder
+from colorization.decoders.color_query import ColorQueryDecoder
+from colorization.decoders.ddcolor_pixel import BlurredShuffleDecoder
 from colorization.decoders.pixel import PixelShuffleDecoder
 
-__all__ = ['ColorAttentionDecoder', 'PixelShuffleDecoder']
+__all__ = ['BlurredShuffleDecoder', 'ColorAttentionDecoder', 'ColorQueryDecoder', 'PixelShuffleDecoder']

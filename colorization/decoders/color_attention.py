@@ -57,7 +57,14 @@ class ColorAttentionDecoder(nn.Module):
         mlp_ratio: hidden channels of each MLP over `dim`.
     """
 
-    def __init__(self, dim: int = 256, num_queries: int = 150, depth: int = 6, num_heads: int = 8, mlp_ratio: float = 4.):
+    def __init__(
+            self,
+            dim: int = 256,
+            num_queries: int = 150,
+            depth: int = 6,
+            num_heads: int = 8,
+            mlp_ratio: float = 4.,
+    ):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(num_queries, dim))
         self.layers = nn.ModuleList(ColorAttentionLayer(dim, num_heads, mlp_ratio) for _ in range(depth))

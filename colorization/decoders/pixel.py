@@ -7,16 +7,17 @@ import torch.nn as nn
 from timm.layers import LayerNorm2d
 from torch import Tensor
 
-__all__ = ['PixelShuffleDecoder', 'PixelShuffleUp']
+__all__ = ['PixelShuffleDecoder', 'PixelShuffleUp', 'init_shuffle']
 
 
 @torch.no_grad()
-def _init_shuffle(conv: nn.Conv2d, scale: int) -> None:
+def init_shuffle(conv: nn.Conv2d, scale: int) -> None:
     """Start all sub-pixels of a shuffle equal, which avoids checkerboards (ICNR, Aitken et al. 2017)."""
-    coarse = torch.empty(conv.out_channels // scale ** 2, *conv.weight.shape[1:])
+    coarse = torch.empty_like(conv.weight[::scale ** 2])
     nn.init.kaiming_normal_(coarse)
     conv.weight.copy_(coarse.repeat_interleave(scale ** 2, dim=0))
-    nn.init.zeros_(conv.bias)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 class PixelShuffleUp(nn.Module):
@@ -37,7 +38,7 @@ class PixelShuffleUp(nn.Module):
             LayerNorm2d(out_chans),
             nn.GELU(),
         )
-        _init_shuffle(self.expand, 2)
+        init_shuffle(self.expand, 2)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map x: (B, in_chans, h, w) and skip: (B, skip_chans, H, W) float to (B, out_chans, H, W).

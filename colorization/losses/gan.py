@@ -1,6 +1,6 @@
 """Adversarial losses as one family, and the gradient penalty."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 import torch.nn as nn

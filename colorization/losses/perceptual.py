@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-from typing import Dict, Optional
 
 import torch
 import torch.nn as nn
@@ -26,12 +25,12 @@ EFFICIENTNET_LITE0_LAYERS = {'blocks.0': 1 / 4, 'blocks.1': 1 / 4, 'blocks.2': 1
 _KNOWN_LAYERS = {'vgg19': VGG19_LAYERS, 'tf_efficientnet_lite0': EFFICIENTNET_LITE0_LAYERS}
 
 
-def _drop_tensors(module: nn.Module, state_dict: Dict[str, Tensor], prefix: str, local_metadata: dict) -> None:
+def _drop_tensors(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict) -> None:
     for name in [name for name in state_dict if name.startswith(prefix)]:
         del state_dict[name]
 
 
-def _supply_tensors(module: nn.Module, state_dict: Dict[str, Tensor], prefix: str, *args) -> None:
+def _supply_tensors(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
     tensors = itertools.chain(module.named_parameters(prefix[:-1]), module.named_buffers(prefix[:-1]))
     state_dict.update({name: tensor.detach() for name, tensor in tensors})
 
@@ -57,8 +56,8 @@ class PerceptualLoss(nn.Module):
             self,
             weights: str,
             trunk: str = 'vgg19',
-            sha256: Optional[str] = None,
-            layers: Optional[Dict[str, float]] = None,
+            sha256: str | None = None,
+            layers: dict[str, float] | None = None,
             loss_weight: float = 5.,
     ):
         super().__init__()

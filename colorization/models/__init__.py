@@ -1,19 +1,21 @@
 """Networks that map lightness to colour, and the way to rebuild one from its description."""
 
-from typing import Any, Dict
+from typing import Any
 
 import torch.nn as nn
 
 from colorization.models.critic import Critic
+from colorization.models.ddcolor import DDColor
 from colorization.models.mpt import MPT
+from colorization.models.patch_discriminator import PatchDiscriminator
 
-__all__ = ['MPT', 'NETWORKS', 'Critic', 'build_network']
+__all__ = ['MPT', 'NETWORKS', 'Critic', 'DDColor', 'PatchDiscriminator', 'build_network']
 
 # what a weights file may name as its network
-NETWORKS = {'MPT': MPT}
+NETWORKS = {'MPT': MPT, 'DDColor': DDColor}
 
 
-def build_network(config: Dict[str, Any]) -> nn.Module:
+def build_network(config: dict[str, Any]) -> nn.Module:
     """Rebuild a colorization network from its description.
 
     Args:

@@ -1,6 +1,6 @@
 """The critic of the adversarial loss."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch.nn as nn
 from torch import Tensor

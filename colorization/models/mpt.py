@@ -1,6 +1,7 @@
 """Multiscale Pyramid Transformer: lightness in, colour out (MPT III, Fig. 2)."""
 
-from typing import Any, Dict, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -28,6 +29,8 @@ class MPT(nn.Module):
         depth: Color-Attention layers, L5.
         num_heads: heads in Color-Attention.
         mlp_ratio: hidden channels of the MLPs in Color-Attention over C.
+        inference_size: side in pixels of the square whose area a pipeline shows the network, about what it was
+            trained on; nothing in the network itself depends on it.
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without what matters
@@ -37,16 +40,18 @@ class MPT(nn.Module):
     def __init__(
             self,
             encoder: str = 'dualattn_mpt',
-            encoder_weights: Optional[str] = None,
-            encoder_kwargs: Optional[Dict[str, Any]] = None,
+            encoder_weights: str | None = None,
+            encoder_kwargs: dict[str, Any] | None = None,
             norm_eval: bool = False,
             decoder_dims: Sequence[int] = (384, 192, 256),
             num_queries: int = 150,
             depth: int = 6,
             num_heads: int = 8,
             mlp_ratio: float = 4.,
+            inference_size: int = 256,
     ):
         super().__init__()
+        self.inference_size = inference_size
         self.config = dict(
             type='MPT',
             encoder=encoder,
@@ -56,6 +61,7 @@ class MPT(nn.Module):
             depth=depth,
             num_heads=num_heads,
             mlp_ratio=mlp_ratio,
+            inference_size=inference_size,
         )
         self.encoder = PyramidEncoder(
             encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs)

@@ -1,6 +1,6 @@
 """The training of a colorizer: generator against critic, on mmengine."""
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -69,16 +69,16 @@ class GANColorizer(BaseModel):
             self,
             generator: dict,
             pixel_loss: dict,
-            generator_weights: Optional[str] = None,
-            critic: Optional[dict] = None,
-            perceptual_loss: Optional[dict] = None,
-            adversarial_loss: Optional[dict] = None,
-            gradient_penalty: Optional[dict] = None,
-            weight_clip: Optional[float] = None,
+            generator_weights: str | None = None,
+            critic: dict | None = None,
+            perceptual_loss: dict | None = None,
+            adversarial_loss: dict | None = None,
+            gradient_penalty: dict | None = None,
+            weight_clip: float | None = None,
             critic_steps: int = 1,
-            ema_momentum: Optional[float] = None,
+            ema_momentum: float | None = None,
             torch_compile: bool = False,
-            data_preprocessor: Optional[dict] = None,
+            data_preprocessor: dict | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor)
         if (critic is None) != (adversarial_loss is None):
@@ -110,7 +110,7 @@ class GANColorizer(BaseModel):
             if self.critic is not None:
                 self.critic.compile()
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> Dict[str, Tensor]:
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """Update the critic, then the generator, on one batch.
 
         Args:
@@ -138,7 +138,7 @@ class GANColorizer(BaseModel):
             log.update(self._update_generator(pred_ab, ab, pred_rgb, rgb, optim_wrapper['generator']))
         return log
 
-    def _update_critic(self, rgb: Tensor, pred_rgb: Tensor, optim_wrapper) -> Dict[str, Tensor]:
+    def _update_critic(self, rgb: Tensor, pred_rgb: Tensor, optim_wrapper) -> dict[str, Tensor]:
         with optim_wrapper.optim_context(self.critic):
             # one pass over both halves, because distributed training expects one forward for each backward
             real_scores, fake_scores = self.critic(torch.cat([rgb, pred_rgb])).chunk(2)
@@ -158,7 +158,7 @@ class GANColorizer(BaseModel):
         return log
 
     def _update_generator(
-            self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper) -> Dict[str, Tensor]:
+            self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper) -> dict[str, Tensor]:
         with optim_wrapper.optim_context(self.generator):
             losses = self._generator_losses(pred_ab, ab, pred_rgb, rgb)
         loss = sum(losses.values())
@@ -167,7 +167,7 @@ class GANColorizer(BaseModel):
             self.ema_generator.update_parameters(_unwrap(self.generator))
         return {name: value.detach() for name, value in dict(losses, loss=loss).items()}
 
-    def _generator_losses(self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor) -> Dict[str, Tensor]:
+    def _generator_losses(self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor) -> dict[str, Tensor]:
         """Evaluate the terms of MPT Eq. 16."""
         losses = dict(loss_pix=self.pixel_loss(pred_ab, ab))
         if self.perceptual_loss is not None:
@@ -182,10 +182,10 @@ class GANColorizer(BaseModel):
     def forward(
             self,
             inputs: Tensor,
-            path: Optional[List[str]] = None,
-            data_samples: Optional[list] = None,
+            path: list[str] | None = None,
+            data_samples: list | None = None,
             mode: str = 'tensor',
-    ) -> Union[Tensor, Dict[str, Tensor], List[Dict[str, Any]]]:
+    ) -> Tensor | dict[str, Tensor] | list[dict[str, Any]]:
         """Colorize the gray version of colour images, with the averaged weights where there are any.
 
         Args:

@@ -1,6 +1,5 @@
 """One optimizer for each network of a system."""
 
-from typing import Optional
 
 import torch.nn as nn
 from mmengine.model import is_model_wrapper
@@ -25,7 +24,7 @@ class PerNetworkOptimWrapperConstructor:
             no entry.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None):
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         if paramwise_cfg is not None:
             raise ValueError('paramwise_cfg belongs into the entry of a network: optim_wrapper.generator.paramwise_cfg')
         self.entries = {name: entry for name, entry in optim_wrapper_cfg.items() if entry is not None}

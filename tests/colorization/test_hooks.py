@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,15 +156,15 @@ def test_draw_sheet_refuses_what_does_not_go_together(rows, captions):
 
 
 def test_sheets_of_a_training_and_a_test(tmp_path, photos):
-    runner = build_runner(tmp_path / 'work', photos, [dict(type='SheetHook', num_images=4, tile=32)], System(0.5))
+    runner = build_runner(tmp_path / 'work', photos, [dict(type='SheetHook', num_images=3, tile=32)], System(0.5))
     runner.train()
     folder = tmp_path / 'work' / 'sheets'
     assert sorted(path.name for path in folder.iterdir()) == ['iter_2.png', 'iter_4.png']
     pixels = np.asarray(Image.open(folder / 'iter_4.png')).astype(int)
     assert (pixels == np.asarray(Image.open(folder / 'iter_2.png'))).all()
-    # The truth column shows images 0, 3, 6 and 9 of the ten, top to bottom, and the prediction is half as colourful.
+    # The truth column shows images 0, 4 and 9 of the ten, top to bottom, and the prediction is half as colourful.
     seen = [tuple(rgb) for rgb in pixels[:, 4 + 2 * 36 + 16] if tuple(rgb[1:]) == (200, 60)]
-    assert list(dict.fromkeys(seen)) == [(20 * index, 200, 60) for index in (0, 3, 6, 9)]
+    assert list(dict.fromkeys(seen)) == [(20 * index, 200, 60) for index in (0, 4, 9)]
     row = next(y for y in range(len(pixels)) if tuple(pixels[y, 4 + 2 * 36 + 16]) == (180, 200, 60))
     gray, pred, truth = (pixels[row, 4 + column * 36 + 16] for column in range(3))
     assert gray.tolist() == [147, 147, 147]
@@ -273,6 +274,20 @@ def test_the_averaged_weights_are_preferred(tmp_path, photos, half):
     assert tensors['weight'].item() == 7.0 and metadata['averaged'] == 'true'
 
 
+def test_wrappers_of_distributed_training_are_taken_off(tmp_path):
+    # As MMSeparateDistributedDataParallel leaves it: a wrapper around the system and one around each network.
+    system = System()
+    system.generator = torch.nn.DataParallel(system.generator)
+    logger = logging.getLogger('test')
+    config = Config(dict())
+    runner = SimpleNamespace(
+        model=torch.nn.DataParallel(system), work_dir=str(tmp_path), cfg=config, experiment_name='name', logger=logger
+    )
+    hooks.ExportWeightsHook().before_save_checkpoint(runner, dict(meta=dict(iter=3)))
+    tensors, metadata = read_weights(tmp_path / 'weights.safetensors')
+    assert set(tensors) == {'weight'} and metadata['config'] == 'name' and metadata['iteration'] == '3'
+
+
 # --- curves ---
 
 
@@ -326,22 +341,19 @@ def test_draw_curves_shares_a_panel_between_a_number_and_its_baseline(tmp_path, 
         draw_curves({}, tmp_path / 'curve.png')
 
 
-def test_a_training_draws_its_curves(tmp_path, photos):
+def test_a_training_draws_its_curves_up_to_the_last_validation(tmp_path, photos, monkeypatch):
     drawn = []
 
-    class Watch(hooks.LossCurveHook):
-        def after_val_epoch(self, runner, metrics=None):
-            super().after_val_epoch(runner, metrics)
-            path = Path(runner.work_dir, 'curve.png')
-            drawn.append((runner.iter, path.stat().st_mtime_ns))
+    def record(curves, path):
+        drawn.append({name: sorted(steps) for name, steps in curves.items()})
+        draw_curves(curves, path)
 
-    HOOKS.register_module(name='Watch', module=Watch, force=True)
-    build_runner(tmp_path / 'work', photos, [dict(type='Watch')]).train()
-    HOOKS._module_dict.pop('Watch')
-    assert [step for step, _ in drawn] == [2, 4] and drawn[0][1] < drawn[1][1]
-    curves = read_scalars((tmp_path / 'work').glob('*/vis_data/scalars.json'))
-    assert sorted(curves['loss_pix']) == [1, 2, 3, 4] and sorted(curves['color/PSNR']) == [2, 4]
-    assert sorted(curves['color/chroma']) == [2, 4]
+    monkeypatch.setattr('colorization.hooks.curve.draw_curves', record)
+    build_runner(tmp_path / 'work', photos, [dict(type='LossCurveHook')]).train()
+    assert (tmp_path / 'work' / 'curve.png').is_file()
+    assert [curves['color/PSNR'] for curves in drawn] == [[2], [2, 4], [2, 4]]
+    assert [curves['loss_pix'] for curves in drawn] == [[1, 2], [1, 2, 3, 4], [1, 2, 3, 4]]
+    assert set(drawn[-1]) == {'loss', 'loss_pix', 'color/PSNR', 'color/PSNR_gray', 'color/chroma', 'color/chroma_truth'}
 
 
 def test_a_training_without_scalars_warns(tmp_path, photos, warnings):

@@ -442,15 +442,17 @@ class TestBadInput:
         self.check(tmp_path / 'none.jpg', 'no such file')
         self.check(tmp_path, 'not a regular file')
 
-    @pytest.mark.parametrize('kind', ['jpg', 'png', 'tif', 'webp', 'gif', 'bmp', 'png16', 'tif16'])
+    @pytest.mark.parametrize('kind', ['jpg', 'png', 'tif', 'webp', 'gif', 'bmp', 'png16', 'tif16', 'tif16lzw'])
     @pytest.mark.parametrize('kept', [0.1, 0.5, 0.95])
     def test_truncated(self, tmp_path, kind, kept):
         path = tmp_path / f'a.{kind[:3]}'
         noise = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         if kind == 'tif16':
             tiff16(path, noise.astype(np.uint16) * 257)
-        elif kind == 'png16':
-            path.write_bytes(cv2.imencode('.png', RNG.integers(0, 65536, (64, 64, 3), dtype=np.uint16))[1].tobytes())
+        elif kind == 'tif16lzw':
+            path.write_bytes(cv2.imencode('.tif', noise.astype(np.uint16) * 251)[1].tobytes())
+        elif kind == 'png16':  # with EXIF data, as asking for those would else decode the image
+            write_photo(Photo(noise.astype(np.uint16) * 251, exif=b'Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0'), path)
         else:
             Image.fromarray(noise).save(path, {'jpg': 'JPEG', 'tif': 'TIFF', 'web': 'WEBP'}.get(kind[:3]))
         data = path.read_bytes()

@@ -298,12 +298,10 @@ class TestFiles:
         assert np.abs(l_of(out.pixels) - l_of(photo.pixels)).max() < 0.003
 
 
-@pytest.fixture(scope='module')
-def mpt():
+@pytest.fixture
+def mpt(tiny_mpt):
     torch.manual_seed(0)
-    config = dict(type='MPT', decoder_dims=(16, 16, 16), num_queries=4, depth=1, num_heads=2)
-    config |= dict(encoder='tf_efficientnet_lite0')
-    return build_network(config).eval()
+    return build_network(tiny_mpt).eval()
 
 
 class TestFromPretrained:

@@ -127,3 +127,10 @@ def test_a_sampler_without_start_gets_the_treatment_of_mmengine(tmp_path):
     dataset, resumed = train(tmp_path, 6, sampler='NoStart', resume=True)
     assert resumed.batches == [[12, 13, 14], [15, 16, 17]]
     assert dataset.reads == 6 * BATCH
+
+
+def test_several_processes_have_drawn_together_what_is_skipped(tmp_path, monkeypatch):
+    train(tmp_path, 4)
+    monkeypatch.setattr('engine.loops.get_world_size', lambda: 5)
+    _, resumed = train(tmp_path, 6, resume=True)
+    assert resumed.batches[0][0] == 4 * BATCH * 5

@@ -4,7 +4,7 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='ReproducibleSampler', seed=0),
+    sampler=dict(type='ReproducibleSampler'),
     dataset=dict(
         type='ColorImageDataset',
         data_root='data/imagenet/train',

@@ -2,7 +2,7 @@
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
-    sampler=dict(type='ReproducibleSampler', seed=0),
+    sampler=dict(type='ReproducibleSampler'),
     dataset=dict(
         type='ColorImageDataset',
         data_root=['data/photos/train', 'data/caltech/train'],

@@ -1,0 +1,213 @@
+"""Which package may import which: the directions of dependency, read from the source with ast."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+PACKAGES = ('dualattn', 'engine', 'colorization', 'transfer')
+FOLDERS = (*PACKAGES, 'tools', 'tests')
+VAGUE_NAMES = {'utils', 'util', 'helpers', 'helper', 'common', 'misc'}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the modules of a package may import; a name stands for the module and all that is inside it.
+
+    Attributes:
+        package: dotted name of the package that the rule is about.
+        never: names that it must not import.
+        only: names that it may import beside the standard library; None allows all that `never` does not forbid.
+        file: restricts the rule to files of this name.
+    """
+
+    package: str
+    never: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None
+    file: str | None = None
+
+
+RULES = (
+    # the backbone stands alone, and is built from below: ops, layers, models
+    Rule('dualattn', only=('dualattn', 'torch', 'timm')),
+    Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
+    Rule('dualattn.layers', never=('dualattn.models',)),
+    Rule('engine', only=('engine', 'torch', 'numpy', 'mmengine')),
+    # colour and transfer do not see each other, and colour does without the compiled OpenMMLab packages
+    Rule('colorization', never=('transfer', 'mmcv', 'mmdet', 'mmdet3d')),
+    Rule('transfer', never=('colorization',)),
+    # networks are tensors in, tensors out
+    *(Rule(f'colorization.{package}', never=(
+        'mmengine', 'engine', 'colorization.losses', 'colorization.data', 'colorization.systems',
+        'colorization.metrics', 'colorization.hooks')) for package in ('models', 'decoders')),
+    # what is heavy and optional is imported by the file that needs it
+    *(Rule(package, never=('mmdet', 'mmdet3d', 'gradio', 'av', 'onnx', 'onnxruntime', 'onnxscript'),
+           file='__init__.py') for package in PACKAGES),
+    # nothing imports what only runs
+    *(Rule(folder, never=('tools', 'configs', 'tests')) for folder in FOLDERS),
+)
+
+
+def imported_names(tree, module, is_package):
+    """Yield (line, dotted name) of every import in a syntax tree, inside functions and conditions too."""
+    parents = module.split('.') if is_package else module.split('.')[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[:len(parents) - node.level + 1] if node.level else []
+            base = '.'.join([*base, *([node.module] if node.module else [])])
+            # `from a import b` may name the module a.b
+            yield from ((node.lineno, f'{base}.{alias.name}') for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, 'id', '')
+            if called in ('import_module', '__import__') and isinstance(node.args[0].value, str):
+                yield node.lineno, node.args[0].value
+
+
+def is_inside(name, package):
+    return name == package or name.startswith(f'{package}.')
+
+
+def find_sources(root):
+    """List (path, dotted module name) of all Python files in the folders that the rules are about."""
+    sources = []
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob('*.py')):
+            parts = list(path.relative_to(root).with_suffix('').parts)
+            sources.append((path, '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)))
+    return sources
+
+
+def find_violations(root, rules=RULES):
+    """List what breaks a rule below a repository root, as `path:line imports name: reason`."""
+    violations = []
+    for path, module in find_sources(root):
+        imports = list(imported_names(ast.parse(path.read_text(encoding='utf-8')), module, path.name == '__init__.py'))
+        for rule in rules:
+            if not is_inside(module, rule.package) or rule.file not in (None, path.name):
+                continue
+            for line, name in imports:
+                where = f'{path.relative_to(root)}:{line} imports {name}'
+                if any(is_inside(name, other) for other in rule.never):
+                    violations.append(f'{where}: {rule.package} must not')
+                top = name.partition('.')[0]
+                if rule.only is not None and top not in (*rule.only, *sys.stdlib_module_names):
+                    violations.append(f'{where}: {rule.package} has only {", ".join(rule.only)}')
+    return violations
+
+
+def find_vague_names(root):
+    return [str(path.relative_to(root)) for path, _ in find_sources(root)
+            if VAGUE_NAMES & set(path.relative_to(root).with_suffix('').parts)]
+
+
+# --- this repository
+
+def test_imports_follow_the_rules(repo_root):
+    assert find_violations(repo_root) == []
+
+
+def test_no_module_has_a_vague_name(repo_root):
+    assert find_vague_names(repo_root) == []
+
+
+def test_rules_reach_the_code(repo_root):
+    """A package that was renamed would leave its rules behind without a word."""
+    modules = [module for _, module in find_sources(repo_root)]
+    for rule in RULES:
+        if rule.package != 'transfer':  # comes with the transfer tasks
+            assert any(is_inside(module, rule.package) for module in modules), rule.package
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_dualattn_is_light():
+    """Beside torch and timm it loads nothing of weight, and takes less than 0.2 s."""
+    loaded, seconds = run_python(
+        'import sys, time, timm\n'
+        'before, start = set(sys.modules), time.process_time()\n'
+        'import dualattn\n'
+        'seconds = time.process_time() - start\n'
+        'print(",".join(sorted({m.partition(".")[0] for m in set(sys.modules) - before})), seconds)\n'
+        'import timm.models\n'
+        'assert timm.is_model("dualattn_tiny")').split()
+    assert set(loaded.split(',')) - set(sys.stdlib_module_names) <= {'dualattn', 'torch', 'timm'}
+    assert float(seconds) < 0.2
+
+
+def test_importing_colorization_is_light():
+    """The package gives its Colorizer on demand; neither way loads mmengine or mmcv."""
+    loaded = run_python(
+        'import sys, colorization\n'
+        'assert "torch" not in sys.modules\n'
+        'colorization.Colorizer\n'
+        'print(*sys.modules)').split()
+    assert 'colorization.pipeline' in loaded
+    assert not {'mmengine', 'mmcv', 'mmdet', 'transfer'} & set(loaded)
+
+
+# --- the checker itself
+
+@pytest.mark.parametrize('file, code, name', [
+    ('dualattn/models/a.py', 'import mmengine', 'mmengine'),
+    ('dualattn/a.py', 'import torchvision.ops as ops', 'torchvision.ops'),
+    ('dualattn/a.py', 'from colorization import color', 'colorization.color'),
+    ('dualattn/ops/a.py', 'from dualattn.layers import ConvStem', 'dualattn.layers.ConvStem'),
+    ('dualattn/ops/a.py', 'from dualattn import models', 'dualattn.models'),
+    ('dualattn/ops/__init__.py', 'from ..layers.stem import ConvStem', 'dualattn.layers.stem.ConvStem'),
+    ('dualattn/ops/deep/a.py', 'from ...models import dualattn', 'dualattn.models.dualattn'),
+    ('dualattn/layers/a.py', 'from .. import models', 'dualattn.models'),
+    ('engine/a.py', 'import timm', 'timm'),
+    ('colorization/a.py', 'def f():\n    import transfer.backbone', 'transfer.backbone'),
+    ('colorization/data/a.py', 'try:\n    from mmcv import ops\nexcept ImportError:\n    ops = None', 'mmcv.ops'),
+    ('colorization/a.py', "import importlib\nimportlib.import_module('mmdet3d.structures')", 'mmdet3d.structures'),
+    ('transfer/detection/a.py', 'if TYPE_CHECKING:\n    from colorization.color import rgb_to_lab',
+     'colorization.color.rgb_to_lab'),
+    ('colorization/models/a.py', 'from colorization.losses import GANLoss', 'colorization.losses.GANLoss'),
+    ('colorization/models/a.py', 'from colorization import color, systems', 'colorization.systems'),
+    ('colorization/decoders/a.py', 'from mmengine.model import BaseModule', 'mmengine.model.BaseModule'),
+    ('transfer/__init__.py', 'import mmdet', 'mmdet'),
+    ('colorization/__init__.py', 'import gradio as gr', 'gradio'),
+    ('engine/a.py', 'from tools.train import main', 'tools.train.main'),
+    ('tools/a.py', 'import tests.conftest', 'tests.conftest'),
+    ('tests/a.py', 'from configs import mpt', 'configs.mpt'),
+])
+def test_checker_catches(tmp_path, file, code, name):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f'import torch\n{code}\n')
+    found = find_violations(tmp_path)
+    assert found
+    assert all(f'imports {name}' in violation and violation.startswith(f'{file}:') for violation in found)
+
+
+@pytest.mark.parametrize('file, code', [
+    ('dualattn/models/a.py', 'import re\nfrom timm.layers import Mlp\nfrom dualattn.layers import ConvStem'),
+    ('dualattn/ops/a.py', 'from . import reference'),
+    ('engine/a.py', 'import numpy, mmengine.runner'),
+    ('colorization/a.py', 'import mmengine, dualattn  # mmcv would be wrong'),
+    ('colorization/models/a.py', 'from colorization.decoders import PixelShuffleDecoder'),
+    ('colorization/data/a.py', "import mmcvlike\nname = 'import mmcv'"),
+    ('transfer/a.py', 'import mmdet, mmdet3d, mmcv'),
+    ('colorization/video.py', 'import av'),
+])
+def test_checker_lets_pass(tmp_path, file, code):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert find_violations(tmp_path) == []
+
+
+@pytest.mark.parametrize('file', ['colorization/utils.py', 'transfer/common/__init__.py', 'tests/engine/helpers.py'])
+def test_checker_catches_vague_names(tmp_path, file):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text('')
+    assert find_vague_names(tmp_path) == [file]

@@ -1,0 +1,126 @@
+"""tools/get_flops.py: its numbers, what stands beside them, and what it refuses."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+
+@pytest.fixture
+def tool(repo_root):
+    """The tool as a module."""
+    spec = importlib.util.spec_from_file_location('get_flops_tool', repo_root / 'tools' / 'get_flops.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool, capsys):
+    """The tool's main; returns what it printed, and expects nothing on standard error."""
+    def call(*args):
+        tool.main([str(arg) for arg in args])
+        printed = capsys.readouterr()
+        assert printed.err == ''
+        return printed.out
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path, tiny_mpt):
+    path = tmp_path / 'mpt_tiny.py'
+    path.write_text(f"model = dict(type='GANColorizer', generator={tiny_mpt!r})\n")
+    return path
+
+
+def numbers(out, row):
+    return [float(number) for number in re.findall(r'\d+\.\d+', re.search(rf'^{row}.*$', out, re.MULTILINE)[0])]
+
+
+def test_model_beside_the_paper(run):
+    out = run('dualattn_tiny')
+    assert out.startswith('dualattn_tiny, input 1 x 3 x 224 x 224\n')
+    assert numbers(out, 'parameters') == [28.45, 28.7]
+    assert numbers(out, 'FLOPs') == [pytest.approx(5.15, rel=0.03), 5.3]
+    assert 'MPT Table V' in out
+    assert 'multiply-add counts as one' in out
+
+
+def test_shape_and_channels(run):
+    out = run('dualattn_tiny.untrained', '--shape', '64', '96', '--in-chans', '1')
+    assert 'input 1 x 1 x 64 x 96' in out
+    assert len(numbers(out, 'FLOPs')) == 1  # the paper has none at this size
+    assert numbers(out, 'parameters')[1] == 28.7
+
+
+def test_other_timm_model_has_no_paper_column(run):
+    out = run('resnet18', '--shape', '64', '64')
+    assert numbers(out, 'parameters') == [11.69]
+    assert len(numbers(out, 'FLOPs')) == 1
+
+
+def test_fused_attention_is_counted(tool):
+    attention = timm.layers.Attention(32, num_heads=2)
+    assert attention.fused_attn
+    with torch.no_grad():
+        analysis = tool.FlopCountAnalysis(attention.eval(), torch.zeros(3, 10, 32))
+        analysis.set_op_handle('aten::scaled_dot_product_attention', tool.count_attention)
+        assert analysis.by_operator()['scaled_dot_product_attention'] == 3 * 2 * 10 * 10 * 32
+    attention.fused_attn = False
+    unfused = tool.FlopCountAnalysis(attention, torch.zeros(3, 10, 32)).unsupported_ops_warnings(False)
+    assert unfused.by_operator()['matmul'] == 3 * 2 * 10 * 10 * 32
+
+
+def test_config(run, config):
+    out = run(config, '--shape', '64', '32')
+    assert out.startswith('mpt_tiny, input 1 x 1 x 64 x 32\n')
+    assert len(numbers(out, 'parameters')) == 1
+    assert 'input 1 x 1 x 256 x 256' in run(config)
+
+
+def test_config_needs_no_encoder_weights(run, config, tiny_mpt):
+    config.write_text(f"model = dict(generator=dict(encoder_weights='missing.pth', **{tiny_mpt!r}))\n")
+    assert 'parameters' in run(config, '--shape', '32', '32')
+
+
+def test_table(run):
+    assert 'stages.3' not in run('dualattn_tiny', '--shape', '32', '32')
+    assert '| stages.3 ' in run('dualattn_tiny', '--shape', '32', '32', '--table')
+    assert '| stages.3.blocks.0.1.attn ' in run('dualattn_tiny', '--shape', '32', '32', '--table', '6')
+
+
+@pytest.mark.parametrize('args, message', [
+    (['dualattn_tinny'], "'dualattn_tinny' is neither a timm model nor a config file .* did you mean dualattn_tiny"),
+    (['dualattn_tiny', '--shape', '16', '64'], r'at least 32 pixels, got \[16, 64\]'),
+    (['missing.py'], 'no config file at missing.py'),
+    (['CONFIG', '--in-chans', '3'], '--in-chans is for a timm MODEL'),
+    (['OTHER'], 'no model.generator; only colorization configs'),
+])
+def test_refusals(tool, config, tmp_path, args, message, capsys):
+    other = tmp_path / 'other.py'
+    other.write_text("model = dict(type='MaskRCNN')\n")
+    places = {'CONFIG': str(config), 'OTHER': str(other)}
+    with pytest.raises(SystemExit) as error:
+        tool.main([places.get(arg, arg) for arg in args])
+    assert error.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_paper_numbers_belong_to_models_and_configs(tool, repo_root):
+    for name in tool.PAPER:
+        assert timm.is_model(name) or (repo_root / 'configs' / 'colorize' / f'{name}.py').is_file(), name
+
+
+def test_command_line(repo_root):
+    """As a user calls it, from elsewhere; --help teaches and nothing but the numbers is printed."""
+    command = [sys.executable, str(repo_root / 'tools' / 'get_flops.py')]
+    done = subprocess.run([*command, '--help'], capture_output=True, text=True, check=True)
+    assert 'examples:' in done.stdout
+    done = subprocess.run([*command, 'dualattn_mpt', '--shape', '64', '64'], capture_output=True, text=True, check=True)
+    assert done.stderr == ''
+    assert done.stdout.count('\n') == 5

@@ -1,0 +1,128 @@
+"""Count the parameters and FLOPs of a network, and print the paper's numbers beside them.
+
+MODEL is any name that timm knows, `dualattn_*` included. CONFIG is a colorization config of this repository; its
+generator is counted on a lightness map.
+"""
+
+import argparse
+import difflib
+from math import prod
+from pathlib import Path
+
+import timm
+import torch
+from fvcore.nn import FlopCountAnalysis, flop_count_table
+from fvcore.nn.jit_handles import get_shape
+
+import dualattn  # noqa: F401  registers dualattn_* with timm
+
+EXAMPLES = """examples:
+  python tools/get_flops.py dualattn_tiny
+  python tools/get_flops.py dualattn_base_384 --table
+  python tools/get_flops.py davit_tiny --shape 896 1280
+  python tools/get_flops.py configs/colorize/mpt_base.py --shape 512 512 --table 3
+
+FLOPs are counted by fvcore as papers count them: a multiply-add is one. Convolutions, matrix products, attention,
+norms and poolings count; element-wise operations and softmax do not.
+"""
+
+# name: (side of the square image or None, million parameters, billion FLOPs or None, source)
+PAPER = {
+    'dualattn_tiny': (224, 28.7, 5.3, 'MPT Table V'),
+    'dualattn_small': (224, 51.2, 9.1, 'MPT Table V'),
+    'dualattn_base': (224, 77.8, 16.2, 'MPT Table V'),
+    'dualattn_tiny_384': (384, 27.6, 15.1, 'MPT Table IX'),
+    'dualattn_small_384': (384, 51.9, 27.8, 'MPT Table IX'),
+    'dualattn_base_384': (384, 79.3, 53.2, 'MPT Table IX'),
+    'mpt_base': (None, 55.2, None, 'MPT IV-B'),
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('network', metavar='MODEL|CONFIG', help='timm model name, or path of a config (*.py)')
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
+                        help="size of the input in pixels (default: the model's own; 256 256 for a config)")
+    parser.add_argument('--in-chans', type=int, metavar='N', help="channels of a MODEL's input (default: its own, 3)")
+    parser.add_argument('--table', type=int, nargs='?', const=2, metavar='DEPTH',
+                        help='list the parts as well, down to DEPTH levels of modules (default: 2)')
+    return parser
+
+
+def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int]]:
+    """Build a timm model and tell the shape (C, H, W) that it is made for."""
+    if not timm.is_model(args.network):
+        near = difflib.get_close_matches(args.network, timm.list_models(), n=3)
+        parser.error(f'{args.network!r} is neither a timm model nor a config file (*.py)'
+                     + (f'; did you mean {" or ".join(near)}?' if near else ''))
+    kwargs = {} if args.in_chans is None else dict(in_chans=args.in_chans)
+    model = timm.create_model(args.network, **kwargs)
+    size = model.pretrained_cfg['input_size']
+    return model, [args.in_chans or size[0], *size[1:]]
+
+
+def build_generator(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int]]:
+    """Build the generator of a colorization config and tell its input, one lightness channel at MPT's 256 x 256."""
+    from mmengine.config import Config
+
+    from colorization.models import build_network
+
+    if not Path(args.network).is_file():
+        parser.error(f'no config file at {args.network}')
+    if args.in_chans is not None:
+        parser.error('--in-chans is for a timm MODEL: a colorizer reads one channel, lightness')
+    generator = Config.fromfile(args.network).get('model', {}).get('generator')
+    if generator is None:
+        parser.error(f'{args.network} has no model.generator; only colorization configs can be counted so far')
+    generator = generator.to_dict()
+    generator.pop('encoder_weights', None)  # their values change no number, and the file may be missing
+    return build_network(generator), [1, 256, 256]
+
+
+def count_attention(inputs: list, outputs: list) -> int:
+    """Count Q K^T and P V of scaled_dot_product_attention, which fvcore does not know."""
+    q, k, v = (get_shape(value) for value in inputs[:3])
+    return prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+
+
+def analyze(network: torch.nn.Module, shape: list[int]) -> FlopCountAnalysis:
+    analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *shape))
+    analysis.set_op_handle('aten::scaled_dot_product_attention', count_attention)
+    return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
+
+
+def format_paper(name: str, shape: list[int]) -> tuple[str, str, str]:
+    """Return the heading, parameters and FLOPs of the paper's column; empty where the paper has no such number."""
+    side, params, flops, source = PAPER.get(name, (None, None, None, None))
+    same_size = shape[1:] == [side, side]
+    return source or '', f'{params} M' if params else '', f'{flops} G' if flops and same_size else ''
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    is_config = args.network.endswith('.py')
+    network, shape = (build_generator if is_config else build_model)(args, parser)
+    if args.shape:
+        if min(args.shape) < 32:
+            parser.error(f'--shape takes sides of at least 32 pixels, got {args.shape}')
+        shape[1:] = args.shape
+    name = Path(args.network).stem if is_config else args.network.partition('.')[0]
+
+    with torch.no_grad():
+        analysis = analyze(network, shape)
+        flops = analysis.total()
+        skipped = sorted(op.removeprefix('aten::') for op in analysis.unsupported_ops())
+        table = '' if args.table is None else flop_count_table(analysis, max_depth=args.table) + '\n\n'
+    params = sum(parameter.numel() for parameter in network.parameters())
+    source, paper_params, paper_flops = format_paper(name, shape)
+    print(f'{table}{name}, input 1 x {" x ".join(map(str, shape))}')
+    print(f'{"":12}{"here":>12}  {source:>14}'.rstrip())
+    print(f'{"parameters":12}{params / 1e6:>10.2f} M  {paper_params:>14}'.rstrip())
+    print(f'{"FLOPs":12}{flops / 1e9:>10.2f} G  {paper_flops:>14}'.rstrip())
+    print(f'A multiply-add counts as one FLOP. Not counted: {", ".join(skipped) or "nothing"}.')
+
+
+if __name__ == '__main__':
+    main()

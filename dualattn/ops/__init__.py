@@ -6,12 +6,11 @@ on other devices and dtypes, without the compiled library, and whenever a graph 
 """
 
 import torch
-from timm.layers import is_exportable
 from timm.models import register_notrace_function
 from torch import Tensor
 
 from dualattn.ops import reference
-from dualattn.ops.backends import choose_backend
+from dualattn.ops.backends import choose_backend, find_size_problem
 
 __all__ = ['factorized_channel_attention', 'separable_dilated_attention']
 
@@ -29,12 +28,10 @@ def _check_map(qkv: Tensor) -> None:
 
 def _takes_compiled(operator: str, qkv: Tensor, tokens: int, dim: int) -> bool:
     """Tell whether a compiled backend takes this call."""
-    if is_exportable() or torch.compiler.is_exporting():  # an exported graph is to run where dualattn is not installed
-        return False
     device_type, dtype = qkv.device.type, qkv.dtype
     if torch.is_autocast_enabled(device_type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
-    return choose_backend(operator, device_type, dtype, tokens, dim) != 'reference'
+    return choose_backend(operator, device_type, dtype, find_size_problem(tokens, dim)) != 'reference'
 
 
 @register_notrace_function  # the choice depends on device and dtype

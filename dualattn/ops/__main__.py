@@ -25,16 +25,13 @@ def main() -> None:
     print(f'DUALATTN_BACKEND: {forced or "not set"}\n')
     print(f'{"device":8}{"dtype":10}{"sda":11}{"fca":11}why')
     for device, dtype in ROWS:
-        choices = []
-        for tokens in (49, 0):
-            try:
-                choices.append(explain(device, dtype, tokens, 32, forced))
-            except RuntimeError as error:
-                choices.append(('error', str(error)))
-        reasons = dict.fromkeys(reason for _, reason in choices)
-        print(f'{device:8}{str(dtype).removeprefix("torch."):10}{choices[0][0]:11}{choices[1][0]:11}{"; ".join(reasons)}')
-    print(f'\nThe reference also takes windows of more than {MAX_TOKENS} tokens, heads or groups of more than {MAX_DIM} '
-          'channels, other devices, TorchScript and torch.export.')
+        try:
+            backend, reason = explain(device, dtype, forced=forced)
+        except RuntimeError as error:
+            backend, reason = 'error', str(error)
+        print(f'{device:8}{str(dtype).removeprefix("torch."):10}{backend:11}{backend:11}{reason}')
+    print(f'\nThe reference also takes windows of more than {MAX_TOKENS} tokens, heads or groups of more than '
+          f'{MAX_DIM} channels, other devices, TorchScript and torch.export.')
 
 
 if __name__ == '__main__':

@@ -89,7 +89,8 @@ def _fca_autograd(ctx, grad: Tensor, grad_attention: Tensor | None):
 
 def _refuse_second_derivative(ctx, grad: Tensor):
     raise NotImplementedError(
-        'the compiled attention kernels have no second derivative; set DUALATTN_BACKEND=reference to differentiate twice')
+        'the compiled attention kernels have no second derivative; '
+        'set DUALATTN_BACKEND=reference to differentiate twice')
 
 
 register_autograd('dualattn::sda', _sda_autograd, setup_context=_sda_setup_context, lib=LIBRARY)

@@ -78,7 +78,7 @@ DUALATTN_INLINE void store_up_to(T* p, Vector x, int count) {
 // this file must not be compiled with -ffast-math.
 DUALATTN_INLINE Vector exp_nonpositive(Vector x) {
   const Vector lowest = broadcast(-87.f);
-  const Vector clamped = maximum(x, lowest);
+  const Vector clamped = maximum(lowest, x);  // in this order NaN passes
   const Vector magic = broadcast(12582912.f);
   const Vector n = (clamped * 1.44269504088896341f + magic) - magic;
   Vector r = clamped - n * 0.693359375f;
@@ -91,8 +91,7 @@ DUALATTN_INLINE Vector exp_nonpositive(Vector x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.f;
   const Integers exponent = (__builtin_convertvector(n, Integers) + 127) << 23;
-  const Vector result = p * reinterpret_cast<Vector>(exponent);
-  return x < lowest ? (x == x ? Vector{} : x) : result;  // NaN compares false and passes through `result`
+  return x < lowest ? Vector{} : p * reinterpret_cast<Vector>(exponent);
 }
 
 // Lane j of the result is lane from(j) of a and b laid one after the other, where kHigh tells which half of every

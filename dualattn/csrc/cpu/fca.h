@@ -27,11 +27,14 @@ struct FcaItem {
   }
 };
 
-// block[t][c] = source row t as float32, zeros up to whole vectors
+// block[t][c] = source row t as float32, zeros up to whole vectors; asks for the block that follows in memory
 template <class T>
 __attribute__((noinline)) void copy_block(
     const T* source, int64_t row_step, int tokens, int dim, float* block, int64_t width) {
   for (int t = 0; t < tokens; ++t) {
+    const char* ahead = reinterpret_cast<const char*>(source + (t + kBlock) * row_step);
+    __builtin_prefetch(ahead);
+    __builtin_prefetch(ahead + dim * sizeof(T) - 1);
     for (int c = 0; c < dim; c += kLanes) {
       store(block + t * width + c, load_up_to(source + t * row_step + c, dim - c));
     }
@@ -43,6 +46,12 @@ template <class T>
 __attribute__((noinline)) void multiply_block(
     const float* block, int tokens, const float* matrix, int dim, float* result, T* out, int64_t out_step) {
   const int64_t width = round_up_to_lanes(dim);
+  if constexpr (std::is_same_v<T, float>) {
+    if (width == dim) {  // nothing to round or to cut off
+      multiply(Scalars{block, width, 1}, Rows{matrix, width}, tokens, width / kLanes, dim, false, out, out_step);
+      return;
+    }
+  }
   multiply(Scalars{block, width, 1}, Rows{matrix, width}, tokens, width / kLanes, dim, false, result, width);
   for (int t = 0; t < tokens; ++t) {
     for (int c = 0; c < dim; c += kLanes) store_up_to(out + t * out_step + c, load(result + t * width + c), dim - c);
@@ -53,7 +62,11 @@ __attribute__((noinline)) void multiply_block(
 inline void pad_matrix(const float* matrix, int dim, bool transposed, float* padded) {
   const int64_t width = round_up_to_lanes(dim);
   for (int r = 0; r < dim; ++r) {
-    for (int c = 0; c < dim; ++c) padded[r * width + c] = transposed ? matrix[c * dim + r] : matrix[r * dim + c];
+    if (transposed) {
+      for (int c = 0; c < dim; ++c) padded[r * width + c] = matrix[c * dim + r];
+    } else {
+      std::memcpy(padded + r * width, matrix + r * dim, dim * sizeof(float));
+    }
   }
 }
 
@@ -65,7 +78,10 @@ inline void add_chunks(const FcaShape& shape, const float* sums, int64_t group, 
   for (int64_t chunk = 0; chunk < fca_chunks(shape); ++chunk) {
     const float* part = sums + (chunk * groups + group) * size;
     for (int r = 0; r < dim; ++r) {
-      for (int c = 0; c < dim; ++c) total[r * width + c] += part[r * dim + c];
+      for (int c = 0; c < dim; c += kLanes) {
+        float* sum = total + r * width + c;
+        store(sum, load(sum) + load_up_to(part + r * dim + c, dim - c));
+      }
     }
   }
 }
@@ -119,8 +135,9 @@ void fca_softmax(const FcaShape& shape, const float* sums, float* attention, int
     exponentiate(logits, dim, width, shape.scale, inverse_sums);
     float* result = attention + group * dim * dim;
     for (int key = 0; key < dim; ++key) {
-      for (int query = 0; query < dim; ++query) {
-        result[key * dim + query] = logits[key * width + query] * inverse_sums[query];
+      for (int query = 0; query < dim; query += kLanes) {
+        const Vector weights = load(logits + key * width + query) * load(inverse_sums + query);
+        store_up_to(result + key * dim + query, weights, dim - query);
       }
     }
   }

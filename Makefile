@@ -1,6 +1,7 @@
 # Each target first brings .venv to what the lock files in requirements/ say; that costs seconds when nothing changed.
 # Variables, for example `make test ARGS='-k lab -x'`:
 #   ARGS    handed to pytest, or to the demo
+#   DUALATTN_BUILD   which kernels to compile: cuda, cpu or none, see setup.py
 #   VENV, PYTHON, DUALATTN_WHEELS, MAX_JOBS: see requirements/install.sh
 
 VENV ?= .venv
@@ -33,7 +34,7 @@ setup: $(STAMPS)/colorize $(STAMPS)/package  ## make .venv with all that coloriz
 setup-transfer: $(STAMPS)/transfer $(STAMPS)/package  ## add mmcv, mmdet and mmdet3d to .venv
 
 clean:  ## delete what Python and the tools leave behind; .venv and results stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info dualattn/_C*.so $(STAMPS)/package .pytest_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written only when its installation went through, so that an interrupted one is taken up again.
@@ -41,7 +42,9 @@ $(SETS:%=$(STAMPS)/%): $(STAMPS)/%: requirements/%.txt requirements/core.txt req
 	sh requirements/install.sh $*
 	@mkdir -p $(STAMPS) && touch $@
 
-# The packages are named as prerequisites because a new one has to be made known to the environment.
-$(STAMPS)/package: setup.py pyproject.toml $(wildcard */__init__.py) | $(STAMPS)/core
+# The packages are named as prerequisites because a new one has to be made known to the environment, the kernels because
+# they have to be compiled again.
+$(STAMPS)/package: setup.py pyproject.toml $(wildcard */__init__.py dualattn/csrc/* dualattn/csrc/*/*) \
+  | $(STAMPS)/core
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@mkdir -p $(STAMPS) && touch $@

@@ -1,6 +1,16 @@
-"""Packaging of dualattn. The version is read as text, so that building needs neither torch nor timm."""
+"""Packaging of dualattn, and the build of its compiled kernels.
 
+The version is read as text, so that building needs neither torch nor timm; the kernels need torch's headers alone.
+Environment:
+    DUALATTN_BUILD        cuda, cpu or none; without it, whatever the compilers at hand can build
+    TORCH_CUDA_ARCH_LIST  as torch defines it; without it, the GPU at hand, or every one from sm_75 to sm_90
+    MAX_JOBS              compilers at a time
+"""
+
+import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -65,6 +75,87 @@ def read_version() -> str:
     return match.group(1)
 
 
+def choose_build() -> tuple[str, str]:
+    """Returns what to compile, 'cuda', 'cpu' or 'none', and why.
+
+    Raises:
+        RuntimeError: DUALATTN_BUILD is unknown, or asks for what cannot be built here.
+    """
+    asked = os.environ.get('DUALATTN_BUILD', '')
+    if asked not in ('', 'cuda', 'cpu', 'none'):
+        raise RuntimeError(f"DUALATTN_BUILD has to be 'cuda', 'cpu' or 'none', got {asked!r}")
+    if asked == 'none':
+        return 'none', 'DUALATTN_BUILD=none'
+
+    def refuse(problem: str) -> tuple[str, str]:
+        if asked:
+            raise RuntimeError(f'DUALATTN_BUILD={asked} cannot be met: {problem}')
+        return 'none', problem
+
+    if sys.platform == 'win32':
+        return refuse('the kernels are written for GCC and Clang')
+    compiler = os.environ.get('CXX', 'c++').split()[0]
+    if shutil.which(compiler) is None:
+        return refuse(f'there is no C++ compiler (looked for {compiler!r}; on Debian: apt install g++)')
+    try:
+        import torch
+        from torch.utils.cpp_extension import CUDA_HOME
+    except ImportError:
+        return refuse('torch cannot be imported; install it first, then pip install --no-build-isolation')
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 10):
+        return refuse(f'the kernels need torch >= 2.10, this is {torch.__version__}')
+    if asked == 'cpu':
+        return 'cpu', 'DUALATTN_BUILD=cpu'
+
+    if not list((ROOT / 'dualattn' / 'csrc' / 'cuda').glob('*.cu')):
+        problem = 'this version holds no CUDA kernels'
+    elif torch.version.cuda is None:
+        problem = 'torch was built without CUDA'
+    elif CUDA_HOME is None or not Path(CUDA_HOME, 'bin', 'nvcc').is_file():
+        problem = 'nvcc was not found'
+    else:
+        return 'cuda', asked and 'DUALATTN_BUILD=cuda' or 'nvcc and a CUDA build of torch are here'
+    if asked == 'cuda':
+        return refuse(problem)
+    return 'cpu', problem
+
+
+def make_extension(build: str) -> dict:
+    """Returns the arguments of `setup` that compile dualattn/_C.abi3.so: plain C++ on torch's stable ABI, no Python."""
+    if build == 'none':
+        return {}
+    import torch
+    from torch.utils import cpp_extension
+
+    csrc = Path('dualattn', 'csrc')
+    sources = [csrc / 'binding.cpp', *sorted(csrc.glob('cpu/*.cpp'))]
+    macros = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
+    # no -ffast-math and nothing like it: the exponential relies on the order of its additions
+    flags = {'cxx': ['-O2', '-g0', '-std=c++17', '-fvisibility=hidden', '-Wno-psabi']}
+    options = {}
+    if build == 'cuda':
+        if 'TORCH_CUDA_ARCH_LIST' not in os.environ and not torch.cuda.is_available():
+            os.environ['TORCH_CUDA_ARCH_LIST'] = '7.5;8.0;8.6;8.9;9.0+PTX'
+        sources += sorted(csrc.glob('cuda/*.cu'))
+        macros += [('DUALATTN_WITH_CUDA', None), ('USE_CUDA', None)]
+        flags['nvcc'] = ['-O3', '-std=c++17', '-Xcompiler=-fvisibility=hidden']
+        # the registry's torch brings those headers of CUDA that the toolkit leaves to other packages
+        wheel = Path(torch.__file__).parents[1] / 'nvidia' / f'cu{torch.version.cuda.split(".")[0]}' / 'include'
+        options['include_dirs'] = [str(wheel)] if wheel.is_dir() else []
+    extension = (cpp_extension.CUDAExtension if build == 'cuda' else cpp_extension.CppExtension)(
+        'dualattn._C', [str(source) for source in sources], define_macros=macros, extra_compile_args=flags,
+        py_limited_api=True, **options)
+    return dict(
+        ext_modules=[extension],
+        cmdclass={'build_ext': cpp_extension.BuildExtension.with_options(use_ninja=shutil.which('ninja') is not None)},
+        options={'bdist_wheel': {'py_limited_api': 'cp310'}},
+    )
+
+
+build, reason = choose_build()
+print(f'dualattn: {"no kernels, the reference runs everywhere" if build == "none" else f"{build} kernels"} ({reason})')
+
+
 setup(
     name='dualattn',
     version=read_version(),
@@ -90,4 +181,5 @@ setup(
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     zip_safe=False,
+    **make_extension(build),
 )

@@ -111,6 +111,37 @@ def test_extras_are_those_that_the_readers_are_told_of(distribution):
     assert set(distribution.extras_require) == {'colorize', 'transfer', 'video', 'demo', 'export', 'dev'}
 
 
+# ----------------------------------------------------------------------------------------------- the kernels
+
+
+def run_setup_script(**variables: str) -> subprocess.CompletedProcess:
+    """Lets setup.py decide what it would compile."""
+    environment = {name: value for name, value in os.environ.items() if name != 'DUALATTN_BUILD'}
+    return subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q', '--version'], cwd=ROOT,
+                          env={**environment, **variables}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(('variables', 'said'), [
+    ({'DUALATTN_BUILD': 'none'}, 'dualattn: no kernels, the reference runs everywhere (DUALATTN_BUILD=none)'),
+    ({'DUALATTN_BUILD': 'cpu', 'CXX': sys.executable}, 'dualattn: cpu kernels (DUALATTN_BUILD=cpu)'),
+    ({'CXX': 'no-such-compiler'}, 'dualattn: no kernels, the reference runs everywhere (there is no C++ compiler'),
+])
+def test_setup_says_what_it_builds(variables, said):
+    done = run_setup_script(**variables)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+@pytest.mark.parametrize(('variables', 'said'), [
+    ({'DUALATTN_BUILD': 'fast'}, "DUALATTN_BUILD has to be 'cuda', 'cpu' or 'none', got 'fast'"),
+    ({'DUALATTN_BUILD': 'cpu', 'CXX': 'no-compiler'}, 'DUALATTN_BUILD=cpu cannot be met: there is no C++ compiler'),
+])
+def test_setup_refuses_a_build_that_is_impossible(variables, said):
+    done = run_setup_script(**variables)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
 # ------------------------------------------------------------------------------------------------ the lock files
 
 

@@ -1,7 +1,7 @@
 """The two attention operators of the Dual-Attention block, as functions on NHWC maps.
 
 They run on compiled kernels where those can take the call (`dualattn.ops.backends`), and on plain PyTorch otherwise:
-on other devices and dtypes, without the compiled library, and whenever a graph is to be exported or scripted.
+on other devices and dtypes, without the compiled library, and whenever a graph is to be exported, traced or scripted.
 `python -m dualattn.ops` prints what runs where and why.
 """
 
@@ -29,7 +29,10 @@ def _check_map(qkv: Tensor) -> None:
 def _takes_compiled(operator: str, qkv: Tensor, tokens: int, dim: int) -> bool:
     """Tell whether a compiled backend takes this call."""
     device_type, dtype = qkv.device.type, qkv.dtype
-    if torch.is_autocast_enabled(device_type) and dtype != torch.float64:
+    if device_type == 'meta':  # shapes only, there is nothing to choose
+        return False
+    if (torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+            and dtype != torch.float64):
         dtype = torch.get_autocast_dtype(device_type)
     return choose_backend(operator, device_type, dtype, find_size_problem(tokens, dim)) != 'reference'
 

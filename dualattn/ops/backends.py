@@ -95,8 +95,10 @@ def _choose_and_log(operator: str, device_type: str, dtype: torch.dtype, size_pr
 def choose_backend(operator: str, device_type: str, dtype: torch.dtype, size_problem: str) -> str:
     """Choose as `explain` does, with DUALATTN_BACKEND; the first choice of each kind is logged.
 
-    What is being exported takes the reference: an exported graph is to run where dualattn is not installed.
+    What is being exported or traced takes the reference: such a graph is to run where dualattn is not installed, and
+    tools that count FLOPs read it.
     """
-    if is_exportable() or torch.compiler.is_exporting():  # inside a traced function is_exporting() is always True
+    # is_exporting() here, not in the caller: inside a function that torch.compile traces it is always True
+    if is_exportable() or torch.jit.is_tracing() or torch.compiler.is_exporting():
         return 'reference'
     return _choose_and_log(operator, device_type, dtype, size_problem, os.environ.get('DUALATTN_BACKEND', ''))

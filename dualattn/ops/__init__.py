@@ -29,10 +29,9 @@ def _check_map(qkv: Tensor) -> None:
 def _takes_compiled(operator: str, qkv: Tensor, tokens: int, dim: int) -> bool:
     """Tell whether a compiled backend takes this call."""
     device_type, dtype = qkv.device.type, qkv.dtype
-    if device_type == 'meta':  # shapes only, there is nothing to choose
+    if device_type == 'meta':  # shapes only: nothing to choose, and no autocast to ask about
         return False
-    if (torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
-            and dtype != torch.float64):
+    if torch.is_autocast_enabled(device_type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
     return choose_backend(operator, device_type, dtype, find_size_problem(tokens, dim)) != 'reference'
 

@@ -1,7 +1,13 @@
 """What mmengine lacks for colour and recognition training alike; importing this registers it with mmengine."""
 
 from engine.amp import BFloat16OptimWrapper
-from engine.checkpoints import CheckpointError, WholeCheckpointHook, find_latest_checkpoint, read_checkpoint
+from engine.checkpoints import (
+    CheckpointError,
+    WholeCheckpointHook,
+    check_weights,
+    find_latest_checkpoint,
+    read_checkpoint,
+)
 from engine.divergence import StopOnNaNHook, TrainingDivergedError
 from engine.loops import ResumableIterTrainLoop
 from engine.reduction import MeanLossHook
@@ -18,6 +24,7 @@ __all__ = [
     'StrictRunner',
     'TrainingDivergedError',
     'WholeCheckpointHook',
+    'check_weights',
     'find_latest_checkpoint',
     'mix_seed',
     'read_checkpoint',

@@ -8,6 +8,7 @@ from engine.checkpoints import (
     find_latest_checkpoint,
     read_checkpoint,
 )
+from engine.data import DataError
 from engine.divergence import StopOnNaNHook, TrainingDivergedError
 from engine.loops import ResumableIterTrainLoop
 from engine.reduction import MeanLossHook
@@ -17,6 +18,7 @@ from engine.seeding import SeedIterationHook, mix_seed
 __all__ = [
     'BFloat16OptimWrapper',
     'CheckpointError',
+    'DataError',
     'MeanLossHook',
     'ResumableIterTrainLoop',
     'SeedIterationHook',

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dualattn.models.dualattn import checkpoint_filter_fn
 from engine import check_weights
-from transfer.weights import read_weights, select_prefix
+from transfer.weights import check_init_cfg, read_weights, select_prefix
 
 __all__ = ['DualAttn']
 
@@ -70,7 +70,7 @@ class DualAttn(BaseModule):
             with_cp: bool = False,
             init_cfg: dict | None = None,
     ):
-        _check_init_cfg(init_cfg)
+        check_init_cfg(init_cfg)
         super().__init__(init_cfg)
         names = timm.list_models('dualattn_*')
         if model_name not in names:
@@ -159,7 +159,12 @@ class DualAttn(BaseModule):
         self.train(self.training)
 
     def _load(self, path, prefix: str) -> None:
-        weights, _ = read_weights(path)
+        try:
+            weights, _ = read_weights(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{error}, where init_cfg of the backbone expects its weights: train them with a config of configs/cls, '
+                'name a file that you have, or set model.backbone.init_cfg=None to begin with random ones') from error
         if prefix:
             weights = select_prefix(weights, prefix, path)
         own = self.state_dict()
@@ -177,12 +182,3 @@ class DualAttn(BaseModule):
         check_weights(path, given, own)
         self.load_state_dict(given)
         MMLogger.get_current_instance().info(f'backbone: loaded {len(given)} tensors from {path}')
-
-
-def _check_init_cfg(init_cfg: dict | None) -> None:
-    if init_cfg is None:
-        return
-    keys = set(init_cfg)
-    if init_cfg.get('type') != 'Pretrained' or 'checkpoint' not in keys or keys - {'type', 'checkpoint', 'prefix'}:
-        raise ValueError("init_cfg has to be None or dict(type='Pretrained', checkpoint=PATH, prefix=...); "
-                         f'got {dict(init_cfg)}')

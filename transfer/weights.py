@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine import CheckpointError, read_checkpoint
 
-__all__ = ['read_weights', 'select_prefix']
+__all__ = ['check_init_cfg', 'read_weights', 'select_prefix']
 
 # where training tools keep weights inside their files, the averaged ones first
 _NESTS = ('state_dict_ema', 'state_dict', 'model')
@@ -58,3 +58,17 @@ def select_prefix(weights: dict[str, Tensor], prefix: str, path) -> dict[str, Te
         raise CheckpointError(f'{path} has no weights whose names begin with {prefix!r}; they begin with '
                               f'{", ".join(tops[:8])}')
     return selected
+
+
+def check_init_cfg(init_cfg: dict | None) -> None:
+    """Check that an `init_cfg` is none, or asks for the weights of a file.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if init_cfg is None:
+        return
+    keys = set(init_cfg)
+    if init_cfg.get('type') != 'Pretrained' or 'checkpoint' not in keys or keys - {'type', 'checkpoint', 'prefix'}:
+        raise ValueError("init_cfg has to be None or dict(type='Pretrained', checkpoint=PATH, prefix=...); "
+                         f'got {dict(init_cfg)}')

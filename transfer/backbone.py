@@ -163,8 +163,9 @@ class DualAttn(BaseModule):
             weights, _ = read_weights(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f'{error}, where init_cfg of the backbone expects its weights: train them with a config of configs/cls, '
-                'name a file that you have, or set model.backbone.init_cfg=None to begin with random ones') from error
+                f'{error}, where init_cfg of the backbone expects its weights: train them with a config of '
+                'configs/cls, name a file that you have, or set model.backbone.init_cfg=None to begin with random '
+                'ones') from error
         if prefix:
             weights = select_prefix(weights, prefix, path)
         own = self.state_dict()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import timm
-import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS

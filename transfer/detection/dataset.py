@@ -88,8 +88,8 @@ def check_annotations(path, image_folder, classes: Sequence[str], with_mask: boo
 def _read(path) -> dict:
     """Read the file and check that the parts are there that the rest relies on."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f'no annotations at {path}: set data_root and ann_file of the data set, and ann_file of '
-                                'the evaluator')
+        raise FileNotFoundError(f'no annotations at {path}: set data_root and ann_file of the data set, and ann_file '
+                                'of the evaluator')
     try:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
     except ValueError as error:

@@ -1,5 +1,7 @@
 """What mmengine lacks for colour and recognition training alike; importing this registers it with mmengine."""
 
+import warnings
+
 from engine.amp import BFloat16OptimWrapper
 from engine.checkpoints import (
     CheckpointError,
@@ -14,6 +16,9 @@ from engine.loops import ResumableIterTrainLoop
 from engine.reduction import MeanLossHook
 from engine.runner import StrictRunner
 from engine.seeding import SeedIterationHook, mix_seed
+
+# mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 __all__ = [
     'BFloat16OptimWrapper',

@@ -1,6 +1,7 @@
 # COCO at 896 x 896 (MPT Table VII); the paper names the size alone, and the scales are those of UViT's and MaxViT's
 # training at this size.
 _base_ = ['mmdet::_base_/datasets/coco_instance.py']
+dataset_type = 'CheckedCocoDataset'
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -18,6 +19,6 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-train_dataloader = dict(dataset=dict(type='CheckedCocoDataset', pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(type='CheckedCocoDataset', pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(type='CheckedCocoDataset', pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(type=dataset_type, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(type=dataset_type, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(type=dataset_type, pipeline=test_pipeline))

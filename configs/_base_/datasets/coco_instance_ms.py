@@ -1,5 +1,6 @@
 # COCO with the shorter side between 480 and 800 pixels and the longer at most 1333, data/coco as mmdet lays it out.
 _base_ = ['mmdet::_base_/datasets/coco_instance.py']
+dataset_type = 'CheckedCocoDataset'
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -10,6 +11,6 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-train_dataloader = dict(dataset=dict(type='CheckedCocoDataset', pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
-test_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
+train_dataloader = dict(dataset=dict(type=dataset_type, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(type=dataset_type))
+test_dataloader = dict(dataset=dict(type=dataset_type))

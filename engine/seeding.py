@@ -18,15 +18,23 @@ def mix_seed(*numbers: int) -> int:
 
 @HOOKS.register_module()
 class SeedIterationHook(Hook):
-    """Seed Python, NumPy and torch anew before every training iteration.
+    """Seed Python, NumPy and torch anew before every training iteration and epoch.
 
     Checkpoints of mmengine hold no random state. With this hook drop path, dropout and gradient penalties draw the
-    same numbers after a resume as they would have without the interruption.
+    same numbers after a resume as they would have without the interruption. So do random augmentations in runs by
+    epochs, unless `persistent_workers` keep a random state of their own.
     """
+
+    def before_train_epoch(self, runner) -> None:
+        """Seed from the run's seed, the epoch and the rank, before its first images are read."""
+        _seed_all(mix_seed(runner.seed, 3, runner.epoch, get_rank()))
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed from the run's seed, the iteration and the rank."""
-        seed = mix_seed(runner.seed, 2, runner.iter, get_rank())
-        random.seed(seed)
-        np.random.seed(seed % 2 ** 32)
-        torch.manual_seed(seed)
+        _seed_all(mix_seed(runner.seed, 2, runner.iter, get_rank()))
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2 ** 32)
+    torch.manual_seed(seed)

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             number = detector.save(detector.predict(path), args.out / f'{stem}.jpg', args.out / f'{stem}.json')
         except (OSError, DataError) as error:
-            failures.append(f'{path}: {error}')
+            failures.append(str(error) if str(path) in str(error) else f'{path}: {error}')
         else:
             tqdm.write(f'{path}: {number} objects, {args.out / stem}.jpg and .json')
     for failure in failures:

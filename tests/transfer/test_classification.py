@@ -200,6 +200,7 @@ def run(folders, monkeypatch, repo_root, request):
     logging.getLogger('mmengine').setLevel(logging.INFO)
 
 
+@pytest.mark.slow
 def test_training_and_tuning(run, folders):
     """Both configs, one after the other: the average is stored, tested, and is what a test of the file gives."""
     runner = run('dualattn_t_in1k', 'first')
@@ -219,6 +220,7 @@ def test_training_and_tuning(run, folders):
     assert scores['accuracy/top5'] == 100 and 0 <= scores['accuracy/top1'] <= 100
 
 
+@pytest.mark.slow
 def test_resume_is_exact(run, folders):
     whole = run('dualattn_t_in1k', 'whole', **{'train_cfg.max_epochs': 3}).model.state_dict()
     run('dualattn_t_in1k', 'cut', **{'train_cfg.max_epochs': 1})

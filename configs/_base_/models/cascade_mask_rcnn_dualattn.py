@@ -31,7 +31,9 @@ model = dict(
             type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=[0.05, 0.05, 0.1, 0.1])),
         dict(bbox_head, bbox_coder=dict(
             type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=[0.033, 0.033, 0.067, 0.067])),
-    ]))
+    ]),
+    # as Mask R-CNN has it: a photograph shrunk to a tenth may hold no anchor as a whole
+    train_cfg=dict(rpn=dict(allowed_border=-1)))
 del bbox_head  # Runner knows no such entry
 # several GPUs norm the boxes of all of them together
 sync_bn = 'torch'

@@ -53,8 +53,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
     """Time a model and its peers, each in both memory layouts, of which the faster counts."""
     train = args.command == 'train'
     if args.compile and not train:
-        import torch._inductor.config
-        torch._inductor.config.freezing = True
+        from torch._inductor import config as inductor_config
+        inductor_config.freezing = True
     sides = {}
     images = torch.randn(args.batch, 3, *args.shape, device=args.device, dtype=DTYPES[args.dtype])
     for name in (args.model, *args.peers):

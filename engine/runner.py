@@ -40,6 +40,9 @@ class StrictRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """Wrap the model for several processes; without a GPU, not bound to one."""
         if self.distributed and get_device() == 'cpu':
+            if self.cfg.get('sync_bn'):
+                self.logger.warning('sync_bn needs a GPU: every process norms its own batch')
+                self.cfg.sync_bn = None
             default = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
             model_wrapper_cfg = {**(model_wrapper_cfg or default), 'device_ids': None}
         return super().wrap_model(model_wrapper_cfg, model)

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -218,3 +221,22 @@ def test_train_validate_resume_and_infer(detector_config, tmp_path, coco):
     for path, error in ((root / 'gone.png', FileNotFoundError), (tmp_path / 'tiny.py', DataError)):
         with pytest.raises(error, match=path.name):
             detector.predict(path)
+
+
+@pytest.mark.slow
+def test_two_processes(detector_config, tmp_path, repo_root):
+    """Every parameter is used, and one process goes on with what two have made."""
+    cfg = detector_config('cascade_mask_rcnn_dualattn_t', **{'train_dataloader.batch_size': 1})
+    assert cfg.sync_bn == 'torch'
+    cfg.dump(tmp_path / 'tiny.py')
+    environment = {**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    run = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2',
+         repo_root / 'tools' / 'train.py', tmp_path / 'tiny.py', '--launcher', 'pytorch'],
+        env=environment, capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stderr[-3000:]
+    runner = StrictRunner.from_cfg(detector_config(
+        'cascade_mask_rcnn_dualattn_t', load_from=str(tmp_path / 'run' / 'epoch_1.pth'), resume=True,
+        **{'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 2}))
+    runner.train()
+    assert runner.iter == 4  # two updates by two processes, two by one

@@ -19,6 +19,10 @@ struct SdaShape {
 
   constexpr int64_t channels() const { return heads * dim; }
   constexpr int64_t windows() const { return batch * stride_h * stride_w; }
+  // of the largest window
+  constexpr int64_t tokens() const {
+    return ((height + stride_h - 1) / stride_h) * ((width + stride_w - 1) / stride_w);
+  }
 };
 
 // Factorized channel attention: qkv (batch, tokens, 3 * groups * dim), contiguous.

@@ -1,12 +1,11 @@
 // What both implementations of the channel attention share: how the tokens are split, and the small attention matrix.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <cstdint>
 
 #include "../shapes.h"
+#include "device.h"
 
 namespace dualattn::cuda {
 

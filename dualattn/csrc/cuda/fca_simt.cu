@@ -15,7 +15,6 @@ namespace dualattn::cuda::simt {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr float kLog2E = 1.44269504088896f;
 
 // rows[t] = source row first + t as float32, t < kRows; zeros beyond `tokens` and `dim`
 template <int kRows, int kWidth, class T>

@@ -1,13 +1,7 @@
 // What every kernel file needs on the host side: types and widths as template arguments, and a checked launch.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-
-#ifdef DUALATTN_EMULATE_CUDA
-#include "cuda_on_host.h"  // of tests/dualattn/emulation: kernels as C++ on a CPU
-#else
+#ifndef DUALATTN_EMULATE_CUDA
 #include <torch/csrc/stable/macros.h>
 #include <torch/headeronly/util/Exception.h>
 #endif
@@ -16,9 +10,12 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "device.h"
 #include "kernels.h"
 
 namespace dualattn::cuda {
+
+constexpr float kLog2E = 1.44269504088896f;  // the kernels take powers of two, which the hardware computes
 
 // Calls function(a value of the element type).
 template <class Function>
@@ -31,6 +28,12 @@ void with_type(Type type, const Function& function) {
     case Type::bfloat16:
       return function(__nv_bfloat16());
   }
+}
+
+// The same for the types of the tensor cores.
+template <class Function>
+void with_half_type(Type type, const Function& function) {
+  type == Type::float16 ? function(__half()) : function(__nv_bfloat16());
 }
 
 // Calls function(std::integral_constant of the compiled width that holds `dim` channels).

@@ -20,7 +20,6 @@ constexpr int kTile = 64;        // rows in shared memory; a multiple of kStep
 constexpr int kStep = 4;         // of them that are combined before the largest logit is looked at
 constexpr int kMaxTokens = 256;  // of a window
 constexpr int kMaxThreads = 256;
-constexpr float kLog2E = 1.44269504088896f;
 
 // tile[r] = row first + r of one head as float32; zeros beyond the window and beyond `dim`, up to a multiple of kStep
 template <class T, int kWidth>
@@ -107,7 +106,8 @@ __global__ void __launch_bounds__(kMaxThreads)
     sda_backward_kernel(SdaShape shape, const T* grad, const T* qkv, T* grad_qkv) {
   using Row = RowPart<kWidth>;
   __shared__ float4 left[kTile][kWidth / 4], right[kTile][kWidth / 4];
-  __shared__ float log_sums[kMaxTokens], means[kMaxTokens];  // of each query
+  // of each query: its largest logit, 1 / the sum of its weights, and the mean of their gradients
+  __shared__ float highest[kMaxTokens], inverse_sums[kMaxTokens], means[kMaxTokens];
 
   const unsigned heads = shape.heads, head = blockIdx.x % heads;
   const Window window = locate(shape, blockIdx.x / heads);
@@ -147,9 +147,10 @@ __global__ void __launch_bounds__(kMaxThreads)
         }
       }
     }
-    const float log_sum = softmax.highest + log2f(softmax.sum), mean = softmax.weighted / softmax.sum;
+    const float inverse_sum = 1.f / softmax.sum, mean = softmax.weighted * inverse_sum;
     if (real && part == 0) {
-      log_sums[index] = log_sum;
+      highest[index] = softmax.highest;
+      inverse_sums[index] = inverse_sum;
       means[index] = mean;
     }
 
@@ -165,11 +166,11 @@ __global__ void __launch_bounds__(kMaxThreads)
       for (int key = 0; key < count; ++key) {
         const float logit = scale * Row::add_lanes(query.dot_part(left[key], part));
         const float weight_grad = Row::add_lanes(row_grad.dot_part(right[key], part));
-        sum.add(exp2f(logit - log_sum) * (weight_grad - mean), left[key], part);
+        sum.add(exp2f(logit - softmax.highest) * (weight_grad - mean), left[key], part);
       }
     }
     if (real) {
-      sum.scale(shape.scale);
+      sum.scale(shape.scale * inverse_sum);
       sum.store(grad_q + window.token(index) * step, part, dim);
     }
   }
@@ -189,7 +190,7 @@ __global__ void __launch_bounds__(kMaxThreads)
       for (int query = 0; query < count; ++query) {
         const float logit = scale * Row::add_lanes(key.dot_part(left[query], part));
         const float weight_grad = Row::add_lanes(value.dot_part(right[query], part));
-        const float weight = exp2f(logit - log_sums[first + query]);
+        const float weight = exp2f(logit - highest[first + query]) * inverse_sums[first + query];
         value_sum.add(weight, right[query], part);
         key_sum.add(weight * (weight_grad - means[first + query]), left[query], part);
       }
@@ -204,7 +205,7 @@ __global__ void __launch_bounds__(kMaxThreads)
 }
 
 int64_t threads_for(const SdaShape& shape, int64_t width) {
-  const int64_t needed = shape.grid_h * shape.grid_w * (width / 16);
+  const int64_t needed = shape.tokens() * (width / 16);
   return needed < kMaxThreads ? (needed + 31) / 32 * 32 : kMaxThreads;
 }
 

@@ -1,11 +1,9 @@
 // What the kernels without tensor cores share: any element type as float32, and rows that several lanes divide.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-
 #include <cstdint>
+
+#include "device.h"
 
 namespace dualattn::cuda::simt {
 

@@ -1,9 +1,8 @@
 // The tokens of one dilated window, as a block of threads sees them.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include "../shapes.h"
+#include "device.h"
 
 namespace dualattn::cuda {
 

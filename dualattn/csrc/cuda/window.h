@@ -16,11 +16,14 @@ struct Window {
   int size;             // tokens
   unsigned reciprocal;  // of columns
 
-  // (t * reciprocal) >> 16 is t / columns exactly while t * columns < 2^16; both are at most 256.
+  // t / columns as a product and a shift: exact while t * columns < 2^16, and both are at most 256.
   __host__ __device__ static unsigned reciprocal_of(int columns) { return 65536u / columns + 1; }
+  __host__ __device__ static int divide(int t, unsigned reciprocal) {
+    return static_cast<int>((static_cast<unsigned>(t) * reciprocal) >> 16);
+  }
 
   __host__ __device__ int64_t token(int t) const {
-    const int row = static_cast<int>((static_cast<unsigned>(t) * reciprocal) >> 16);
+    const int row = divide(t, reciprocal);
     return first + row * row_step + (t - row * columns) * column_step;
   }
 };

@@ -11,6 +11,7 @@
 
 #include "fca.h"
 #include "launch.h"
+#include "window.h"
 
 namespace {
 
@@ -25,11 +26,22 @@ Buffer read(size_t bytes) {
 
 void write(const Buffer& buffer) { std::fwrite(buffer.data(), 1, buffer.size(), stdout); }
 
+bool window_divides() {
+  for (int columns = 1; columns <= 256; ++columns) {
+    const unsigned reciprocal = dualattn::cuda::Window::reciprocal_of(columns);
+    for (int t = 0; t < 256; ++t) {
+      if (dualattn::cuda::Window::divide(t, reciprocal) != t / columns) return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace dualattn;
   if (argc != 13) return 2;
+  if (!window_divides()) return 3;
   const bool tensor_cores = std::string(argv[1]) == "mma";
   const auto number = [&](int i) { return std::atoll(argv[i]); };
   const auto type = static_cast<cuda::Type>(number(3));

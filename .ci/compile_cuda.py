@@ -1,8 +1,8 @@
 """Compiles and links the CUDA kernels without a GPU, loads the library, and reports what ptxas says of every kernel.
 
 Fails when a file does not compile, when the library does not load, when the machine code of an architecture is missing,
-and when a kernel for tensor cores keeps registers in memory. Where there is no CUDA toolkit it fails too, unless DUALATTN_NO_NVCC=1 says
-that this is known.
+and when a kernel for tensor cores keeps registers in memory. Where there is no CUDA toolkit it fails too, unless
+DUALATTN_NO_NVCC=1 says that this is known.
 
     python .ci/compile_cuda.py [architecture, by default 8.0 and 9.0] ...
 """

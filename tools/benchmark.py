@@ -10,7 +10,6 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F
-from fvcore.nn import FlopCountAnalysis
 from tqdm import tqdm
 
 import dualattn  # noqa: F401  registers the models
@@ -65,6 +64,7 @@ def time_interleaved(sides: dict, repeats: int, device: str) -> dict[str, float]
     for round_ in tqdm(range(repeats + 2), leave=False, unit='round'):
         for name, run in sides.items():
             if device.startswith('cuda'):
+                torch.cuda._sleep(4_000_000)  # about 2 ms, in which the CPU queues the whole call: no gaps are timed
                 start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
                 start.record()
                 run()
@@ -90,10 +90,19 @@ def attend_by_partition(qkv: torch.Tensor, grid: int, heads: int, scale: float) 
     return out.view(b, sh, sw, heads, grid, grid, d).permute(0, 4, 1, 5, 2, 3, 6).reshape(b, h, w, c3 // 3)
 
 
+def measure_copy_bandwidth(device: str) -> float:
+    """Return the bytes per second, read and written, of a copy of 1 GiB: what an operator bound by memory can reach."""
+    source = torch.empty(2 ** 30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = time_interleaved({'copy': lambda: target.copy_(source)}, 11, device)
+    return 2 * source.nbytes / seconds['copy']
+
+
 def measure_ops(args: argparse.Namespace) -> list[dict]:
     """Time both operators at the stages of dualattn_tiny at 224 px, forward, and forward with backward."""
     rows = []
     scale = 32 ** -0.5
+    copy_bandwidth = measure_copy_bandwidth(args.device) if args.device.startswith('cuda') else None
     for stage in range(4):
         side, dim = 56 >> stage, 96 << stage
         qkv = torch.randn(args.batch, side, side, 3 * dim, device=args.device).to(DTYPES[args.dtype])
@@ -127,8 +136,14 @@ def measure_ops(args: argparse.Namespace) -> list[dict]:
                 calls = {name: (lambda attend=attend, run=run: run(attend)) for name, attend in sides.items()}
                 seconds = time_interleaved(calls, args.repeats, args.device)
                 best = min(value for name, value in seconds.items() if name != 'ours')
-                rows.append(dict(operator=operator, what=what, stage=stage + 1, seconds=seconds,
-                                 ratio=best / seconds['ours']))
+                row = dict(operator=operator, what=what, stage=stage + 1, seconds=seconds, ratio=best / seconds['ours'])
+                if args.device.startswith('cuda'):
+                    moved = qkv.nbytes + grad.nbytes  # each number read or written once
+                    if what != 'forward':
+                        moved += 2 * qkv.nbytes + grad.nbytes
+                    row['bandwidth'] = moved / seconds['ours']
+                    row['copy_bandwidth'] = copy_bandwidth
+                rows.append(row)
     return rows
 
 
@@ -178,11 +193,14 @@ def measure_memory(run) -> int:
 
 
 def print_ops(rows: list[dict]) -> None:
-    print('| operator | what | stage | ms, ours | ms, others | best other / ours |\n|---|---|---|---|---|---|')
+    on_gpu = 'bandwidth' in rows[0]
+    print('| operator | what | stage | ms, ours | ms, others | best other / ours |'
+          f'{" of copy bandwidth |" if on_gpu else ""}\n|---|---|---|---|---|---|{"---|" if on_gpu else ""}')
     for row in rows:
-        others = ', '.join(f'{name} {value * 1e3:.2f}' for name, value in row['seconds'].items() if name != 'ours')
-        print(f'| {row["operator"]} | {row["what"]} | {row["stage"]} | {row["seconds"]["ours"] * 1e3:.2f} | {others} '
-              f'| {row["ratio"]:.2f} |')
+        share = f' {row["bandwidth"] / row["copy_bandwidth"]:.0%} |' if on_gpu else ''
+        others = ', '.join(f'{name} {value * 1e3:.3g}' for name, value in row['seconds'].items() if name != 'ours')
+        print(f'| {row["operator"]} | {row["what"]} | {row["stage"]} | {row["seconds"]["ours"] * 1e3:.3g} | {others} '
+              f'| {row["ratio"]:.2f} |{share}')
 
 
 def print_models(rows: list[dict]) -> None:
@@ -205,6 +223,8 @@ def name_machine() -> str:
 @torch.inference_mode()
 def measure_scaling(model_name: str, sizes: list[int], repeats: int) -> list[dict]:
     """Time a forward pass at batch 1 for each size, and count its multiply-adds."""
+    from fvcore.nn import FlopCountAnalysis  # the other commands do without it
+
     model = timm.create_model(model_name).eval()
     images = {size: torch.randn(1, 3, size, size) for size in sizes}
     seconds = {size: [] for size in sizes}

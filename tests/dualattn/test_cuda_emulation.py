@@ -1,7 +1,7 @@
 """The CUDA kernels, run on a CPU: the same source, compiled as C++, every thread a fiber (emulation/cuda_on_host.h).
 
-Checks what needs no GPU: which thread reads and writes what, the layouts of the tensor cores, masks, barriers, and, with
-AddressSanitizer, that no access leaves a tensor. `test_ops.py` runs the same kernels on a GPU.
+Checks what needs no GPU: which thread reads and writes what, the layouts of the tensor cores, masks, barriers, and,
+with AddressSanitizer, that no access leaves a tensor. `test_ops.py` runs the same kernels on a GPU.
 """
 
 import os
@@ -44,9 +44,9 @@ FCA_CASES = [
 def emulator(tmp_path_factory):
     """The program emulation/emulate.cpp with all kernels."""
     compiler = shutil.which(os.environ.get('CXX', 'c++').split()[0])
-    toolkits = [os.environ.get('CUDA_HOME', '/usr/local/cuda'), Path(shutil.which('nvcc') or '/none/nvcc').resolve().parents[1]]
-    headers = next((path for path in (Path(folder, 'include') for folder in toolkits)
-                    if (path / 'crt' / 'host_defines.h').is_file()), None)
+    nvcc = Path(shutil.which('nvcc') or 'bin/nvcc').resolve()
+    toolkits = [Path(os.environ.get('CUDA_HOME', '/usr/local/cuda')), nvcc.parents[1]]
+    headers = next((path / 'include' for path in toolkits if (path / 'include/crt/host_defines.h').is_file()), None)
     if compiler is None or headers is None:
         pytest.skip('needs a C++ compiler and the headers of a CUDA toolkit')
     program = tmp_path_factory.mktemp('emulator') / 'emulate'

@@ -146,7 +146,7 @@ def make_extension(build: str) -> dict:
     macros = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
     # no -ffast-math and nothing like it: the exponential relies on the order of its additions
     flags = {'cxx': ['-O2', '-g0', '-std=c++17', '-fvisibility=hidden', '-Wno-psabi']}
-    options = {}
+    options = {'depends': sorted(str(path) for path in csrc.rglob('*.h'))}
     if build == 'cuda':
         if 'TORCH_CUDA_ARCH_LIST' not in os.environ and not torch.cuda.is_available():
             os.environ['TORCH_CUDA_ARCH_LIST'] = '7.5;8.0;8.6;9.0+PTX'  # 8.9 runs the code for 8.6

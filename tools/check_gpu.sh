@@ -53,7 +53,7 @@ sanitize() {
         -m gpu -k 'memory_layout or shapes_on_cuda or fca_on_cuda'
 }
 
-run build build env DUALATTN_BUILD=cuda "$PYTHON" setup.py build_ext --inplace
+run build build env DUALATTN_BUILD=cuda "$PYTHON" setup.py build_ext --inplace --force
 run report gpu nvidia-smi
 run report report "$PYTHON" -m dualattn.ops
 run report kernels needs_gpu

@@ -206,10 +206,9 @@ __global__ void __launch_bounds__(kMaxWarps * kFullWarp) sda_backward_kernel(
       const float sum = add_quad(sums[r]);
       log_sum[r] = highest.rows[r] + log2f(sum);
       mean[r] = add_quad(weighted[r]) / sum;
-      const int index = tile + accumulator_row(lane, 2 * r);
-      if (lane % 4 == 0) {  // padded queries get weights of zero below
-        log_sums[index] = index < n ? log_sum[r] : INFINITY;
-        means[index] = index < n ? mean[r] : 0.f;
+      if (lane % 4 == 0) {
+        log_sums[tile + accumulator_row(lane, 2 * r)] = log_sum[r];
+        means[tile + accumulator_row(lane, 2 * r)] = mean[r];
       }
     }
 
@@ -243,6 +242,7 @@ __global__ void __launch_bounds__(kMaxWarps * kFullWarp) sda_backward_kernel(
       load_left<kWidth>(key[i], keys + tile * kStride<kWidth>, 16 * i, lane);
       load_left<kWidth>(value[i], values + tile * kStride<kWidth>, 16 * i, lane);
     }
+    // Queries beyond the last are rows of zeros, as are their gradients: they add nothing to these sums.
     Accumulator key_sums[kTiles] = {}, value_sums[kTiles] = {};
     for (int first = 0; first < n; first += kTile) {
       const T *some_queries = queries + first * kStride<kWidth>, *some_grads = grads + first * kStride<kWidth>;

@@ -1,9 +1,10 @@
 // CUDA as C++ on a CPU, as much of it as the kernels use: so that they run, unchanged, where there is no GPU.
 //
-// Every thread of a block is a fiber. A fiber runs until it has to wait for others (a block or warp barrier, or an
-// instruction of the whole warp) and then hands over to the next, in an order that `emulated_order` shuffles: where a
-// barrier is missing, the result depends on it. Dynamic shared memory starts as NaN for every block; blocks run one by
-// one. What this cannot show: races inside a warp between barriers, and anything about speed.
+// Every thread of a block is a fiber, which runs until it has to wait for others: at a barrier, or for an instruction of
+// the whole warp. The warps have an order of precedence, and each runs as far ahead of the next as barriers allow;
+// `emulated_order` shuffles it, and the threads of a warp: where a barrier is missing, the result depends on it. Dynamic
+// shared memory starts as NaN for every block; blocks run one by one. What this cannot show: a missing barrier of a warp
+// between two instructions of that warp, whose threads keep together anyway, and anything about speed.
 // The tensor-core instructions follow the tables of the PTX manual ("Matrix Fragments for mma.m16n8k16", "ldmatrix").
 #pragma once
 
@@ -86,6 +87,21 @@ inline bool release(int begin, int end, Wait what) {
   return any;
 }
 
+// Runs the threads of the warp that begins at `first`, each until it waits; tells whether any could.
+inline bool run_warp(int first, std::mt19937& random) {
+  int order[kWarp];
+  for (int lane = 0; lane < kWarp; ++lane) order[lane] = first + lane;
+  std::shuffle(order, order + kWarp, random);
+  bool any = false;
+  for (const int i : order) {
+    if (emulated_block.fibers[i].wait != Wait::none) continue;
+    any = true;
+    emulated_block.running = i;
+    swapcontext(&emulated_block.scheduler, &emulated_block.fibers[i].context);
+  }
+  return release(first, first + kWarp, Wait::warp) || any;
+}
+
 inline void run_block(int threads, int64_t shared_bytes, std::mt19937& random) {
   constexpr int64_t kStack = 256 * 1024;
   Block& block = emulated_block;
@@ -93,7 +109,9 @@ inline void run_block(int threads, int64_t shared_bytes, std::mt19937& random) {
   block.shared.assign((shared_bytes + 15) / 16, nan);
   block.exchange.assign(threads * kPerLane, 0);
   block.fibers.resize(threads);
-  std::vector<int> order(threads);
+  std::vector<int> warps(threads / kWarp);
+  for (size_t i = 0; i < warps.size(); ++i) warps[i] = static_cast<int>(i) * kWarp;
+  std::shuffle(warps.begin(), warps.end(), random);
   for (int i = 0; i < threads; ++i) {
     Fiber& fiber = block.fibers[i];
     if (!fiber.stack) fiber.stack.reset(new char[kStack]);
@@ -105,20 +123,10 @@ inline void run_block(int threads, int64_t shared_bytes, std::mt19937& random) {
     fiber.context.uc_stack.ss_size = kStack;
     fiber.context.uc_link = &block.scheduler;
     makecontext(&fiber.context, run_fiber, 0);
-    order[i] = i;
   }
-  for (bool progress = true; progress;) {
-    progress = false;
-    std::shuffle(order.begin(), order.end(), random);
-    for (const int i : order) {
-      if (block.fibers[i].wait != Wait::none) continue;
-      progress = true;
-      block.running = i;
-      swapcontext(&block.scheduler, &block.fibers[i].context);
-    }
-    for (int warp = 0; warp < threads; warp += kWarp) progress |= release(warp, warp + kWarp, Wait::warp);
-    progress |= release(0, threads, Wait::block);
-  }
+  do {
+    for (size_t i = 0; i < warps.size();) i = run_warp(warps[i], random) ? 0 : i + 1;
+  } while (release(0, threads, Wait::block));
   for (const Fiber& fiber : block.fibers) {
     if (fiber.wait == Wait::done) continue;
     std::fprintf(stderr, "deadlock: some threads of a warp or block wait for others that do not come\n");

@@ -1,7 +1,8 @@
 # Each target first brings .venv to what the lock files in requirements/ say; that costs seconds when nothing changed.
 # Variables, for example `make test ARGS='-k lab -x'`:
 #   ARGS    handed to pytest, or to the demo
-#   DUALATTN_BUILD   which kernels to compile: cuda, cpu or none, see setup.py
+#   DUALATTN_BUILD     which kernels to compile: cuda, cpu or none, see setup.py
+#   DUALATTN_NO_NVCC   1 where `make check-cuda` has no CUDA toolkit to work with
 #   VENV, PYTHON, DUALATTN_WHEELS, MAX_JOBS: see requirements/install.sh
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint setup setup-transfer clean
+.PHONY: help demo test lint check-cuda setup setup-transfer clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | \
@@ -28,6 +29,9 @@ test: setup setup-transfer $(STAMPS)/dev  ## run the whole test suite (the first
 
 lint: $(STAMPS)/dev  ## check the code with ruff
 	$(VENV)/bin/ruff check .
+
+check-cuda: setup  ## compile and link the CUDA kernels with nvcc; needs no GPU
+	$(VENV)/bin/python .ci/compile_cuda.py
 
 setup: $(STAMPS)/colorize $(STAMPS)/package  ## make .venv with all that colorization needs
 

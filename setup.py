@@ -2,8 +2,9 @@
 
 The version is read as text, so that building needs neither torch nor timm; the kernels need torch's headers alone.
 Environment:
-    DUALATTN_BUILD        cuda, cpu or none; without it, whatever the compilers at hand can build
+    DUALATTN_BUILD        cuda, cpu or none; without it, what the compilers at hand can build and this machine can run
     TORCH_CUDA_ARCH_LIST  as torch defines it; without it, the GPU at hand, or every one from sm_75 to sm_90
+    CUDA_HOME             the CUDA toolkit; without it, the one of the nvcc on PATH, or /usr/local/cuda
     MAX_JOBS              compilers at a time
 """
 
@@ -75,6 +76,18 @@ def read_version() -> str:
     return match.group(1)
 
 
+def find_cuda_toolkit() -> str | None:
+    """Returns the folder of the CUDA toolkit, or None.
+
+    torch takes the folder above the nvcc on PATH, which may hold a wrapper of nvcc and neither headers nor libraries.
+    """
+    nvcc = shutil.which('nvcc')
+    named = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
+    folders = [named] if named else [nvcc and Path(nvcc).resolve().parents[1], '/usr/local/cuda']
+    return next((str(folder) for folder in folders if folder and Path(folder, 'bin', 'nvcc').is_file()
+                 and Path(folder, 'include', 'cuda_runtime.h').is_file()), None)
+
+
 def choose_build() -> tuple[str, str]:
     """Returns what to compile, 'cuda', 'cpu' or 'none', and why.
 
@@ -99,7 +112,6 @@ def choose_build() -> tuple[str, str]:
         return refuse(f'there is no C++ compiler (looked for {compiler!r}; on Debian: apt install g++)')
     try:
         import torch
-        from torch.utils.cpp_extension import CUDA_HOME
     except ImportError:
         return refuse('torch cannot be imported; install it first, then pip install --no-build-isolation')
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 10):
@@ -107,14 +119,14 @@ def choose_build() -> tuple[str, str]:
     if asked == 'cpu':
         return 'cpu', 'DUALATTN_BUILD=cpu'
 
-    if not list((ROOT / 'dualattn' / 'csrc' / 'cuda').glob('*.cu')):
-        problem = 'this version holds no CUDA kernels'
-    elif torch.version.cuda is None:
+    if torch.version.cuda is None:
         problem = 'torch was built without CUDA'
-    elif CUDA_HOME is None or not Path(CUDA_HOME, 'bin', 'nvcc').is_file():
-        problem = 'nvcc was not found'
+    elif find_cuda_toolkit() is None:
+        problem = 'there is no CUDA toolkit; CUDA_HOME names its folder'
+    elif not asked and not torch.cuda.is_available() and 'TORCH_CUDA_ARCH_LIST' not in os.environ:
+        problem = 'there is no GPU here; DUALATTN_BUILD=cuda compiles the CUDA kernels all the same'
     else:
-        return 'cuda', asked and 'DUALATTN_BUILD=cuda' or 'nvcc and a CUDA build of torch are here'
+        return 'cuda', 'DUALATTN_BUILD=cuda' if asked else 'a CUDA toolkit and a CUDA build of torch are here'
     if asked == 'cuda':
         return refuse(problem)
     return 'cpu', problem
@@ -124,6 +136,8 @@ def make_extension(build: str) -> dict:
     """Returns the arguments of `setup` that compile dualattn/_C.abi3.so: plain C++ on torch's stable ABI, no Python."""
     if build == 'none':
         return {}
+    if build == 'cuda':
+        os.environ['CUDA_HOME'] = find_cuda_toolkit()  # torch reads it while it is imported
     import torch
     from torch.utils import cpp_extension
 
@@ -132,10 +146,10 @@ def make_extension(build: str) -> dict:
     macros = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
     # no -ffast-math and nothing like it: the exponential relies on the order of its additions
     flags = {'cxx': ['-O2', '-g0', '-std=c++17', '-fvisibility=hidden', '-Wno-psabi']}
-    options = {}
+    options = {'depends': sorted(str(path) for path in csrc.rglob('*.h'))}
     if build == 'cuda':
         if 'TORCH_CUDA_ARCH_LIST' not in os.environ and not torch.cuda.is_available():
-            os.environ['TORCH_CUDA_ARCH_LIST'] = '7.5;8.0;8.6;8.9;9.0+PTX'
+            os.environ['TORCH_CUDA_ARCH_LIST'] = '7.5;8.0;8.6;9.0+PTX'  # 8.9 runs the code for 8.6
         sources += sorted(csrc.glob('cuda/*.cu'))
         macros += [('DUALATTN_WITH_CUDA', None), ('USE_CUDA', None)]
         flags['nvcc'] = ['-O3', '-std=c++17', '-Xcompiler=-fvisibility=hidden']

@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -115,8 +116,10 @@ def test_extras_are_those_that_the_readers_are_told_of(distribution):
 
 
 def run_setup_script(**variables: str) -> subprocess.CompletedProcess:
-    """Lets setup.py decide what it would compile."""
-    environment = {name: value for name, value in os.environ.items() if name != 'DUALATTN_BUILD'}
+    """Lets setup.py decide what it would compile, on a machine whose GPUs it does not see."""
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ('DUALATTN_BUILD', 'TORCH_CUDA_ARCH_LIST', 'CUDA_HOME', 'CUDA_PATH')}
+    environment['CUDA_VISIBLE_DEVICES'] = ''
     return subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q', '--version'], cwd=ROOT,
                           env={**environment, **variables}, capture_output=True, text=True)
 
@@ -132,9 +135,44 @@ def test_setup_says_what_it_builds(variables, said):
     assert said in done.stdout
 
 
+@pytest.fixture
+def toolkit(tmp_path):
+    """A folder that looks like a CUDA toolkit."""
+    for name in ('bin/nvcc', 'include/cuda_runtime.h'):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch(mode=0o755)
+    return tmp_path
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason='torch was built without CUDA')
+@pytest.mark.parametrize(('variables', 'said'), [
+    ({}, 'dualattn: cpu kernels (there is no GPU here; DUALATTN_BUILD=cuda compiles'),
+    ({'DUALATTN_BUILD': 'cuda'}, 'dualattn: cuda kernels (DUALATTN_BUILD=cuda)'),
+    ({'TORCH_CUDA_ARCH_LIST': '9.0'}, 'dualattn: cuda kernels (a CUDA toolkit and a CUDA build of torch are here)'),
+])
+def test_setup_without_a_gpu_compiles_cuda_kernels_when_told_to(toolkit, variables, said):
+    done = run_setup_script(CXX=sys.executable, CUDA_HOME=str(toolkit), **variables)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+def test_cuda_check_says_loudly_that_it_was_skipped():
+    done = subprocess.run([sys.executable, '.ci/compile_cuda.py'], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, 'DUALATTN_NO_NVCC': '1'})
+    assert done.returncode == 0
+    assert 'NOT COMPILED' in done.stdout
+    done = subprocess.run([sys.executable, '.ci/compile_cuda.py'], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, 'DUALATTN_NO_NVCC': '', 'CUDA_HOME': '/nowhere'})
+    assert done.returncode != 0
+    assert 'there is no CUDA toolkit' in done.stderr
+
+
 @pytest.mark.parametrize(('variables', 'said'), [
     ({'DUALATTN_BUILD': 'fast'}, "DUALATTN_BUILD has to be 'cuda', 'cpu' or 'none', got 'fast'"),
     ({'DUALATTN_BUILD': 'cpu', 'CXX': 'no-compiler'}, 'DUALATTN_BUILD=cpu cannot be met: there is no C++ compiler'),
+    ({'DUALATTN_BUILD': 'cuda', 'CXX': sys.executable, 'CUDA_HOME': '/nowhere'},
+     'DUALATTN_BUILD=cuda cannot be met: there is no CUDA toolkit'),
 ])
 def test_setup_refuses_a_build_that_is_impossible(variables, said):
     done = run_setup_script(**variables)
@@ -281,12 +319,12 @@ def test_make_alone_lists_every_target():
     assert shown[0] == shown[1]
     makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
     phony = re.search(r'^\.PHONY: (.*)$', makefile, re.MULTILINE).group(1).split()
-    assert {'help', 'demo', 'test', 'lint', 'setup', 'setup-transfer', 'clean'} <= set(phony)
+    assert {'help', 'demo', 'test', 'lint', 'check-cuda', 'setup', 'setup-transfer', 'clean'} <= set(phony)
     assert re.findall(r'^  make (\S+) +\S', shown[0], re.MULTILINE) == phony
 
 
 @needs_make
-@pytest.mark.parametrize('broken', ['lint', 'test', None])
+@pytest.mark.parametrize('broken', ['lint', 'check-cuda', 'test', None])
 def test_ci_fails_when_a_step_fails(tmp_path, broken):
     stand_in = tmp_path / 'make'
     stand_in.write_text(f'#!/bin/sh\necho "make $1"\n[ "$1" != "{broken}" ]\n')
@@ -297,7 +335,8 @@ def test_ci_fails_when_a_step_fails(tmp_path, broken):
     )  # fmt: skip
     assert (done.returncode == 0) == (broken is None)
     assert done.stdout.split('\n')[0] == 'make lint'
-    assert ('make test' in done.stdout) == (broken != 'lint')
+    assert ('make check-cuda' in done.stdout) == (broken != 'lint')
+    assert ('make test' in done.stdout) == (broken not in ('lint', 'check-cuda'))
 
 
 @pytest.fixture

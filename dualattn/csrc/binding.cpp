@@ -18,6 +18,8 @@
 #include "cpu/kernels.h"
 #include "shapes.h"
 #ifdef DUALATTN_WITH_CUDA
+#include <torch/csrc/stable/accelerator.h>
+
 #include "cuda/kernels.h"
 #endif
 
@@ -219,6 +221,91 @@ Tensor fca_backward_cpu(
   return grad_qkv;
 }
 
+// --- CUDA
+
+#ifdef DUALATTN_WITH_CUDA
+
+// Makes the device of a tensor current, and names its stream and type.
+class CudaCall {
+ public:
+  explicit CudaCall(const Tensor& qkv) : guard_(qkv.get_device_index()) {
+    void* stream = nullptr;
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(qkv.get_device_index(), &stream));
+    target = {type_of(qkv), stream};
+  }
+
+  cuda::Target target;
+
+ private:
+  static cuda::Type type_of(const Tensor& qkv) {
+    switch (qkv.scalar_type()) {
+      case ScalarType::Float:
+        return cuda::Type::float32;
+      case ScalarType::Half:
+        return cuda::Type::float16;
+      case ScalarType::BFloat16:
+        return cuda::Type::bfloat16;
+      default:
+        STD_TORCH_CHECK(false, "the CUDA kernels take float32, float16 and bfloat16");
+    }
+  }
+
+  torch::stable::accelerator::DeviceGuard guard_;
+};
+
+Tensor new_sums(const Tensor& qkv, const FcaShape& shape) {
+  return torch::stable::new_empty(
+      qkv, {cuda::fca_chunks(shape), shape.batch, shape.groups, shape.dim, shape.dim}, ScalarType::Float);
+}
+
+Tensor sda_cuda(const Tensor& qkv_, int64_t grid_h, int64_t grid_w, int64_t heads, double scale) {
+  const SdaShape shape = sda_shape(qkv_, grid_h, grid_w, heads, scale);
+  const CudaCall call(qkv_);
+  const Tensor qkv = torch::stable::contiguous(qkv_);
+  Tensor out = new_output(qkv);
+  cuda::sda_forward(call.target, shape, qkv.const_data_ptr(), out.mutable_data_ptr());
+  return out;
+}
+
+Tensor sda_backward_cuda(
+    const Tensor& grad_, const Tensor& qkv_, int64_t grid_h, int64_t grid_w, int64_t heads, double scale) {
+  const SdaShape shape = sda_shape(qkv_, grid_h, grid_w, heads, scale);
+  check_grad(grad_, qkv_);
+  const CudaCall call(qkv_);
+  const Tensor grad = torch::stable::contiguous(grad_), qkv = torch::stable::contiguous(qkv_);
+  Tensor grad_qkv = new_like(qkv);
+  cuda::sda_backward(
+      call.target, shape, grad.const_data_ptr(), qkv.const_data_ptr(), grad_qkv.mutable_data_ptr());
+  return grad_qkv;
+}
+
+std::tuple<Tensor, Tensor> fca_cuda(const Tensor& qkv_, int64_t groups, double scale) {
+  const FcaShape shape = fca_shape(qkv_, groups, scale);
+  const CudaCall call(qkv_);
+  const Tensor qkv = torch::stable::contiguous(qkv_);
+  Tensor out = new_output(qkv), attention = new_attention(qkv, shape), sums = new_sums(qkv, shape);
+  cuda::fca_forward(
+      call.target, shape, qkv.const_data_ptr(), write_floats(sums), write_floats(attention), out.mutable_data_ptr());
+  return {out, attention};
+}
+
+Tensor fca_backward_cuda(
+    const Tensor& grad_, const Tensor& qkv_, const Tensor& attention_, int64_t groups, double scale) {
+  const FcaShape shape = fca_shape(qkv_, groups, scale);
+  check_grad(grad_, qkv_);
+  check_attention(attention_, qkv_, shape);
+  const CudaCall call(qkv_);
+  const Tensor grad = torch::stable::contiguous(grad_), qkv = torch::stable::contiguous(qkv_);
+  const Tensor attention = torch::stable::contiguous(attention_);
+  Tensor grad_qkv = new_like(qkv), sums = new_sums(qkv, shape);
+  cuda::fca_backward(
+      call.target, shape, grad.const_data_ptr(), qkv.const_data_ptr(), read_floats(attention), write_floats(sums),
+      grad_qkv.mutable_data_ptr());
+  return grad_qkv;
+}
+
+#endif  // DUALATTN_WITH_CUDA
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(dualattn, CPU, m) {
@@ -227,6 +314,15 @@ STABLE_TORCH_LIBRARY_IMPL(dualattn, CPU, m) {
   m.impl("fca", TORCH_BOX(&fca_cpu));
   m.impl("fca_backward", TORCH_BOX(&fca_backward_cpu));
 }
+
+#ifdef DUALATTN_WITH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(dualattn, CUDA, m) {
+  m.impl("sda", TORCH_BOX(&sda_cuda));
+  m.impl("sda_backward", TORCH_BOX(&sda_backward_cuda));
+  m.impl("fca", TORCH_BOX(&fca_cuda));
+  m.impl("fca_backward", TORCH_BOX(&fca_backward_cuda));
+}
+#endif
 
 }  // namespace dualattn
 

@@ -1,4 +1,5 @@
-// Sizes of one call, as plain numbers: what the binding hands to the kernels of every device.
+// Sizes of one call, as plain numbers: what the binding hands to the kernels of every device. CUDA compiles the constexpr
+// functions for the device too.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,12 @@ struct SdaShape {
   int64_t stride_h, stride_w;
   float scale;
 
-  int64_t channels() const { return heads * dim; }
-  int64_t windows() const { return batch * stride_h * stride_w; }
+  constexpr int64_t channels() const { return heads * dim; }
+  constexpr int64_t windows() const { return batch * stride_h * stride_w; }
+  // of the largest window
+  constexpr int64_t tokens() const {
+    return ((height + stride_h - 1) / stride_h) * ((width + stride_w - 1) / stride_w);
+  }
 };
 
 // Factorized channel attention: qkv (batch, tokens, 3 * groups * dim), contiguous.
@@ -27,7 +32,7 @@ struct FcaShape {
   int64_t groups, dim;
   float scale;
 
-  int64_t channels() const { return groups * dim; }
+  constexpr int64_t channels() const { return groups * dim; }
 };
 
 }  // namespace dualattn

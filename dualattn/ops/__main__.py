@@ -32,6 +32,8 @@ def main() -> None:
         print(f'{device:8}{str(dtype).removeprefix("torch."):10}{backend:11}{backend:11}{reason}')
     print(f'\nThe reference also takes windows of more than {MAX_TOKENS} tokens, heads or groups of more than '
           f'{MAX_DIM} channels, other devices, TorchScript and torch.export.')
+    print('The CUDA kernels use tensor cores for float16 and bfloat16, from compute capability 8.0 on, where heads and '
+          'groups have 8, 16, ... or 64 channels; other calls compute in float32.')
 
 
 if __name__ == '__main__':

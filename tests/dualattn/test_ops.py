@@ -15,9 +15,9 @@ import torch
 from dualattn.ops import backends, factorized_channel_attention, library, reference, separable_dilated_attention
 
 needs_kernels = pytest.mark.skipif(not library.is_loaded(), reason=f'no compiled kernels: {library.LOAD_PROBLEM}')
-gpu = [pytest.mark.gpu,
-       pytest.mark.skipif(not (torch.cuda.is_available() and library.has_cuda_kernels()),
-                          reason='needs a CUDA device and the CUDA kernels')]
+needs_gpu = pytest.mark.skipif(not (torch.cuda.is_available() and library.has_cuda_kernels()),
+                               reason='needs a CUDA device and the CUDA kernels')
+gpu = [pytest.mark.gpu, needs_gpu]
 
 DEVICES = [pytest.param('cpu', marks=needs_kernels), pytest.param('cuda', marks=gpu)]
 KINDS = [pytest.param(device, dtype, marks=needs_kernels if device == 'cpu' else gpu,
@@ -114,8 +114,16 @@ def test_fca_on_cpu(case, dtype, instruction_set):
     check_fca(case, dtype, 'cpu')
 
 
+@needs_gpu
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available() or not library.has_cuda_kernels(), reason='needs CUDA kernels')
+@pytest.mark.parametrize('dtype', backends.DTYPES['cuda'])
+@pytest.mark.parametrize('case', SDA_CASES)
+def test_sda_shapes_on_cuda(case, dtype):
+    check_sda(case, dtype, 'cuda')
+
+
+@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize('dtype', backends.DTYPES['cuda'])
 @pytest.mark.parametrize('dim', [8, 16, 24, 32, 64])
 @pytest.mark.parametrize('size', [(28, 28), (19, 33)])
@@ -124,12 +132,73 @@ def test_sda_on_cuda(window, size, dim, dtype):
     check_sda((2, *size, (window, window), 3, dim), dtype, 'cuda')
 
 
+@needs_gpu
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available() or not library.has_cuda_kernels(), reason='needs CUDA kernels')
 @pytest.mark.parametrize('dtype', backends.DTYPES['cuda'])
 @pytest.mark.parametrize('case', FCA_CASES)
 def test_fca_on_cuda(case, dtype):
     check_fca(case, dtype, 'cuda')
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_tensors_off_16_byte_boundaries_on_cuda(dtype):
+    """The copies of the tensor-core kernels need such boundaries; other tensors take the float32 ones."""
+    storage = make(1 + 14 * 14 * 96, dtype=dtype, device='cuda')
+    shifted = storage[1:].view(1, 14, 14, 96)
+    grad = make(1, 14, 14, 32, dtype=dtype, device='cuda', seed=1)
+    for attend in (lambda x: separable_dilated_attention(x, (7, 7), 1, 0.2),
+                   lambda x: factorized_channel_attention(x, 1, 0.01)):
+        pairs = zip(out_and_grad(attend, shifted, grad), out_and_grad(attend, shifted.clone(), grad), strict=True)
+        for ours, expected in pairs:
+            torch.testing.assert_close(ours, expected, rtol=2e-2, atol=2e-2)
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', backends.DTYPES['cuda'])
+def test_kernels_run_on_the_current_stream(dtype):
+    """A graph records what its own stream runs; work on any other stream would be missing or refused."""
+    qkv, grad = make(2, 14, 14, 96, dtype=dtype, device='cuda'), make(2, 14, 14, 32, dtype=dtype, device='cuda')
+
+    def all_operators():
+        out, attention = torch.ops.dualattn.fca(qkv, 1, 0.05)
+        return (out, attention, torch.ops.dualattn.fca_backward(grad, qkv, attention, 1, 0.05),
+                torch.ops.dualattn.sda(qkv, 7, 7, 1, 0.2), torch.ops.dualattn.sda_backward(grad, qkv, 7, 7, 1, 0.2))
+
+    all_operators()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        recorded = all_operators()
+    qkv.copy_(qkv.flip(1))
+    expected = all_operators()
+    graph.replay()
+    for ours, other in zip(recorded, expected, strict=True):
+        torch.testing.assert_close(ours, other, rtol=0, atol=0)
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', backends.DTYPES['cuda'])
+def test_nan_stays_in_its_window_on_cuda(dtype):
+    qkv = make(1, 14, 14, 3 * 16, dtype=dtype, device='cuda')
+    qkv[0, 3, 4, 0] = float('nan')
+    out, grad = out_and_grad(lambda x: separable_dilated_attention(x, (7, 7), 1, 0.25), qkv, qkv[..., 16:32])
+    hit = torch.zeros(14, 14, dtype=torch.bool)
+    hit[1::2, 0::2] = True  # the window of (3, 4)
+    assert out[0, 3, 4].isnan().all()
+    assert not out[0, ~hit].isnan().any()
+    assert not grad[0, ~hit].isnan().any()
+
+
+@needs_gpu
+@pytest.mark.gpu
+def test_cuda_operators_refuse_other_types():
+    for dtype in (torch.float64, torch.int32):
+        with pytest.raises(RuntimeError, match='float32, float16 and bfloat16'):
+            torch.ops.dualattn.sda(torch.zeros(1, 7, 7, 48, dtype=dtype, device='cuda'), 7, 7, 2, 1.)
 
 
 @needs_kernels
@@ -362,9 +431,9 @@ def test_grid_larger_than_the_map_is_one_window():
     torch.testing.assert_close(out, separable_dilated_attention(qkv, (3, 2), 1, 0.25), rtol=0, atol=0)
 
 
+@needs_gpu
 @pytest.mark.gpu
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available() or not library.has_cuda_kernels(), reason='needs CUDA kernels')
 def test_more_than_two_to_the_31_elements():
     rows = 2 ** 31 // (1024 * 96) + 15
     rows -= rows % 7

@@ -53,10 +53,20 @@ def make_sides(heads: int, compiled: bool) -> dict[str, dict]:
     return operators
 
 
+def measure_copy_bandwidth(device: str) -> float:
+    """Return the bytes per second, read and written, of a copy of 1 GiB: what an operator bound by memory can reach."""
+    source = torch.empty(2 ** 30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = time_interleaved({'copy': lambda: target.copy_(source)}, 11, device)
+    return 2 * source.nbytes / seconds['copy']
+
+
 def measure(args: argparse.Namespace) -> list[dict]:
     """Time both operators at the stages of dualattn_tiny at 224 px, forward, and forward with backward."""
     if args.instruction_set:
         library.select_cpu_instruction_set(args.instruction_set)
+    on_gpu = args.device.startswith('cuda')
+    copy_bandwidth = measure_copy_bandwidth(args.device) if on_gpu else None
     rows = []
     for stage in range(4):
         side, dim = 56 >> stage, 96 << stage
@@ -77,16 +87,32 @@ def measure(args: argparse.Namespace) -> list[dict]:
                 seconds = time_interleaved(calls, args.repeats, args.device)
                 memory = {name: measure_peak_memory(call, args.device) for name, call in calls.items()}
                 best = min(value for name, value in seconds.items() if name != 'ours')
-                rows.append(dict(operator=operator, what=what, stage=stage + 1, seconds=seconds, peak_bytes=memory,
-                                 ratio=best / seconds['ours']))
+                row = dict(operator=operator, what=what, stage=stage + 1, seconds=seconds, peak_bytes=memory,
+                           ratio=best / seconds['ours'])
+                if on_gpu:
+                    moved = qkv.nbytes + grad.nbytes  # each number read or written once
+                    if what != 'forward':
+                        moved += 2 * qkv.nbytes + grad.nbytes
+                    row['share_of_copy_bandwidth'] = moved / seconds['ours'] / copy_bandwidth
+                rows.append(row)
     return rows
 
 
 def show(rows: list[dict], args: argparse.Namespace) -> None:
     where = args.instruction_set or (library.cpu_instruction_set() if args.device == 'cpu' else args.device)
     print(f'batch {args.batch}, {args.dtype}, {where}')
+    on_gpu = 'share_of_copy_bandwidth' in rows[0]
     print_table(
-        ['operator', 'what', 'stage', 'ms, ours', 'ms, others', 'best other / ours'],
-        [[row['operator'], row['what'], str(row['stage']), f'{row["seconds"]["ours"] * 1e3:.2f}',
-          ', '.join(f'{name} {value * 1e3:.2f}' for name, value in row['seconds'].items() if name != 'ours'),
-          f'{row["ratio"]:.2f}'] for row in rows])
+        ['operator', 'what', 'stage', 'ms, ours', 'ms, others', 'best other / ours', 'peak MiB, ours and least other',
+         *(['of copy bandwidth'] if on_gpu else [])],
+        [[row['operator'], row['what'], str(row['stage']), f'{row["seconds"]["ours"] * 1e3:.3g}',
+          ', '.join(f'{name} {value * 1e3:.3g}' for name, value in row['seconds'].items() if name != 'ours'),
+          f'{row["ratio"]:.2f}', format_memory(row['peak_bytes']),
+          *([f'{row["share_of_copy_bandwidth"]:.0%}'] if on_gpu else [])] for row in rows])
+
+
+def format_memory(peaks: dict[str, int | None]) -> str:
+    if None in peaks.values():
+        return 'unknown'
+    others = min(value for name, value in peaks.items() if name != 'ours')
+    return f'{peaks["ours"] / 2 ** 20:.1f}, {others / 2 ** 20:.1f}'

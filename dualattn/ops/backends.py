@@ -42,7 +42,7 @@ def _find_problem(backend: str, device_type: str, dtype: torch.dtype, size_probl
     if device_type != backend:
         return f'the {backend} kernels do not take tensors on {device_type}'
     if backend == 'cuda' and not library.has_cuda_kernels():
-        return 'the CUDA kernels were not built; they need nvcc and a CUDA build of torch'
+        return 'the CUDA kernels were not built; reinstall with DUALATTN_BUILD=cuda, nvcc and a CUDA build of torch'
     if dtype not in DTYPES[backend]:
         return f'there is no {backend} kernel for {dtype}'
     if size_problem:

@@ -51,7 +51,7 @@ def emulator(tmp_path_factory):
         pytest.skip('needs a C++ compiler and the headers of a CUDA toolkit')
     program = tmp_path_factory.mktemp('emulator') / 'emulate'
     subprocess.run(
-        [compiler, '-std=c++17', '-O0', '-fsanitize=address', '-w', '-DDUALATTN_EMULATE_CUDA', f'-I{CSRC}',
+        [compiler, '-std=c++17', '-O1', '-fsanitize=address', '-w', '-DDUALATTN_EMULATE_CUDA', f'-I{CSRC}',
          f'-I{EMULATION}', f'-I{headers}', EMULATION / 'emulate.cpp', '-x', 'c++',
          *sorted(CSRC.glob('*_mma.cu')), *sorted(CSRC.glob('*_simt.cu')), '-o', program], check=True)
 

@@ -463,6 +463,14 @@ def test_choice_and_its_reason(device, dtype, tokens, dim, backend, reason):
     assert re.search(reason, why)
 
 
+@needs_kernels
+def test_library_without_cuda_kernels_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(library, 'has_cuda_kernels', lambda: False)
+    chosen, why = backends.explain('cuda', torch.bfloat16)
+    assert chosen == 'reference'
+    assert 'DUALATTN_BUILD=cuda' in why
+
+
 def test_without_kernels_everything_runs_on_the_reference(monkeypatch):
     monkeypatch.setattr(library, '_compiled', None)
     monkeypatch.setattr(library, 'LOAD_PROBLEM', 'the kernels were not built')

@@ -1,0 +1,1 @@
+"""The Dual-Attention backbone in classification and detection, on OpenMMLab."""

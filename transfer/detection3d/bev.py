@@ -10,7 +10,7 @@ from timm.layers import calculate_drop_path_rates, trunc_normal_
 from timm.models import checkpoint_seq
 from torch import Tensor
 
-from dualattn.layers import DualAttnBlock, Downsample
+from dualattn.layers import Downsample, DualAttnBlock
 from dualattn.layers.stem import pad_to_multiple
 
 __all__ = ['DualAttnBEV']

@@ -1,4 +1,4 @@
-"""Info files and ground-truth databases for mmdet3d, made by its own converters out of raw KITTI or nuScenes folders."""
+"""Info files and ground-truth databases for mmdet3d, by its own converters, from raw KITTI or nuScenes folders."""
 
 import importlib
 import os

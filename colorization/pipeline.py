@@ -118,7 +118,7 @@ class Colorizer:
         """Return the photograph in colour, with the size, bit depth, alpha, EXIF and profile of the input."""
         l = extract_l(photo.pixels)
         ab = self.predict_ab(l[None, None])[0]
-        return Photo(self._merge(l, ab, photo.pixels.dtype), photo.alpha, photo.exif, photo.icc_profile)
+        return Photo(self.merge(l, ab, photo.pixels.dtype), photo.alpha, photo.exif, photo.icc_profile)
 
     def colorize_file(
         self,
@@ -167,8 +167,17 @@ class Colorizer:
         return ab * self.chroma
 
     @torch.inference_mode()
-    def _merge(self, l: Tensor, ab: Tensor, dtype: np.dtype) -> np.ndarray:
-        """Join l (H, W) and ab (2, h, w), enlarged smoothly, to RGB (H, W, 3) of an integer type, a band at a time."""
+    def merge(self, l: Tensor, ab: Tensor, dtype: np.dtype) -> np.ndarray:
+        """Enlarge predicted colours smoothly and join them to a luminance, a band of rows at a time.
+
+        Args:
+            l: (H, W) in [0, 100].
+            ab: (2, h, w) in Lab units.
+            dtype: integer type of the result.
+
+        Returns:
+            sRGB (H, W, 3).
+        """
         height, width = l.shape
         levels = np.iinfo(dtype).max
         # Bicubic enlargement is separable and linear: columns for the whole image, then rows for each band by a

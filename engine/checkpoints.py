@@ -24,7 +24,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import get_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu
 
-__all__ = ['CheckpointError', 'WholeCheckpointHook', 'WholeFileBackend', 'find_latest_checkpoint', 'read_checkpoint']
+__all__ = [
+    'CheckpointError',
+    'WholeCheckpointHook',
+    'WholeFileBackend',
+    'check_weights',
+    'find_latest_checkpoint',
+    'read_checkpoint',
+]
 
 _HISTORY = 'log_history'
 _ASIDE = '.part'
@@ -116,7 +123,11 @@ class WholeCheckpointHook(CheckpointHook):
         checkpoint['message_hub'] = _to_plain(checkpoint['message_hub'])
         # Runner takes the names as they are, with a `module.` for each sub-network that is wrapped by itself
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        checkpoint['state_dict'] = weights_to_cpu(get_state_dict(model))
+        weights = get_state_dict(model)
+        for name, wrapped_name in zip(list(weights), model.state_dict(), strict=True):
+            # not the model's own: EMAHook may have put averaged ones there
+            weights[name] = checkpoint['state_dict'][wrapped_name]
+        checkpoint['state_dict'] = weights_to_cpu(weights)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the log history mmengine's again."""
@@ -148,6 +159,34 @@ def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no checkpoint')
     return checkpoint
+
+
+def check_weights(filename, state_dict: dict, expected: dict) -> None:
+    """Compare weights with those of a model, by name and shape.
+
+    Args:
+        filename: where they come from, for the message.
+        state_dict: names and tensors found.
+        expected: names and tensors of the model.
+
+    Raises:
+        CheckpointError: they are not exactly the model's; tells the first few names that are missing, unexpected or of
+            another shape.
+    """
+    found = {
+        'missing': [name for name in expected if name not in state_dict],
+        'unexpected': [name for name in state_dict if name not in expected],
+        'misshapen': [
+            f'{name} {tuple(state_dict[name].shape)} instead of {tuple(tensor.shape)}'
+            for name, tensor in expected.items()
+            if name in state_dict and state_dict[name].shape != tensor.shape],
+    }
+    parts = [
+        f'{len(names)} {kind} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
+        for kind, names in found.items() if names]
+    if parts:
+        raise CheckpointError(f'{filename} is not of this model: {"; ".join(parts)}. Use the config with which it was '
+                              'made, without changes to the networks')
 
 
 def find_latest_checkpoint(work_dir) -> Path | None:

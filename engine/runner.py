@@ -11,7 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, get_state_dict, load_state_dict
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from engine.checkpoints import CheckpointError, read_checkpoint
+from engine.checkpoints import CheckpointError, check_weights, read_checkpoint
 
 __all__ = ['StrictRunner']
 
@@ -79,26 +79,8 @@ class StrictRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state_dict = checkpoint.get('state_dict', checkpoint)
         if strict:
-            _check_names_and_shapes(filename, state_dict, get_state_dict(model))
+            check_weights(filename, state_dict, get_state_dict(model))
         load_state_dict(model, state_dict, strict)  # looks through the wrappers of sub-networks
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
-
-
-def _check_names_and_shapes(filename: str, state_dict: dict, expected: dict) -> None:
-    """Refuse weights that are not exactly the model's, with the first few names on each side."""
-    found = {
-        'missing': [name for name in expected if name not in state_dict],
-        'unexpected': [name for name in state_dict if name not in expected],
-        'misshapen': [
-            f'{name} {tuple(state_dict[name].shape)} instead of {tuple(tensor.shape)}'
-            for name, tensor in expected.items()
-            if name in state_dict and state_dict[name].shape != tensor.shape],
-    }
-    parts = [
-        f'{len(names)} {kind} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
-        for kind, names in found.items() if names]
-    if parts:
-        raise CheckpointError(f'{filename} is not of this model: {"; ".join(parts)}. Use the config with which it was '
-                              'made, without changes to the networks')

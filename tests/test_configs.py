@@ -1,14 +1,18 @@
 """Every config parses, names things that exist with keywords that they take, and its networks can be built."""
 
 import inspect
+import math
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import (
     DATA_SAMPLERS,
     DATASETS,
+    FUNCTIONS,
     HOOKS,
     LOG_PROCESSORS,
     LOOPS,
@@ -22,36 +26,71 @@ from mmengine.registry import (
     TRANSFORMS,
     VISBACKENDS,
     VISUALIZERS,
+    WEIGHT_INITIALIZERS,
+    init_default_scope,
 )
 from mmengine.runner import Runner
+from timm.data import create_transform
 from torch.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(
-    path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+CONFIGS = {
+    task: sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs' / task).rglob('*.py'))
+    for task in ('colorize', 'cls', 'det')}
+SCOPES = dict(colorize='mmengine', cls='mmengine', det='mmdet')
 
 # where the `type` of a dict below such a key is looked up
 REGISTRIES = dict(
-    model=MODELS, model_wrapper_cfg=MODEL_WRAPPERS, dataset=DATASETS, sampler=DATA_SAMPLERS, prepare=TRANSFORMS,
-    augment=TRANSFORMS, val_evaluator=METRICS, test_evaluator=METRICS, default_hooks=HOOKS, custom_hooks=HOOKS,
+    model=MODELS, model_wrapper_cfg=MODEL_WRAPPERS, dataset=DATASETS, sampler=DATA_SAMPLERS,
+    batch_sampler=DATA_SAMPLERS, collate_fn=FUNCTIONS, prepare=TRANSFORMS, augment=TRANSFORMS, pipeline=TRANSFORMS,
+    val_evaluator=METRICS, test_evaluator=METRICS, default_hooks=HOOKS, custom_hooks=HOOKS,
     optim_wrapper=OPTIM_WRAPPERS, optimizer=OPTIMIZERS, constructor=OPTIM_WRAPPER_CONSTRUCTORS,
     param_scheduler=PARAM_SCHEDULERS, train_cfg=LOOPS, val_cfg=LOOPS, test_cfg=LOOPS, log_processor=LOG_PROCESSORS,
-    visualizer=VISUALIZERS, vis_backends=VISBACKENDS)
+    visualizer=VISUALIZERS, vis_backends=VISBACKENDS, init_cfg=WEIGHT_INITIALIZERS)
 # keys that the builders themselves take out
-BUILDERS = {OPTIM_WRAPPERS: {'optimizer', 'paramwise_cfg'}, HOOKS: {'priority'}}
+BUILDERS = {OPTIM_WRAPPERS: {'optimizer', 'paramwise_cfg'}, HOOKS: {'priority'},
+            PARAM_SCHEDULERS: {'convert_to_iter_based'}}
+# keywords that a class hands on to another one
+HANDED_ON = dict(EMAHook={'momentum'}, RandomResize={'keep_ratio'}, RandomChoiceResize={'keep_ratio'})
 # entries that Runner reads from the config, beside its arguments, and our tools' own
-TOP_LEVEL = {*inspect.signature(Runner.__init__).parameters, 'model_wrapper_cfg', 'custom_imports', 'test_overrides'}
+TOP_LEVEL = {*inspect.signature(Runner.__init__).parameters, 'model_wrapper_cfg', 'sync_bn', 'custom_imports',
+             'test_overrides'}
 WEIGHTS = ('weights', 'encoder_weights', 'generator_weights')
 
 
-@pytest.fixture(params=CONFIGS)
-def config(request, monkeypatch):
+def read(path, monkeypatch):
     monkeypatch.chdir(ROOT)  # paths in configs are relative to it
-    return Config.fromfile(request.param)
+    return Config.fromfile(path)
+
+
+@pytest.fixture(params=[
+    pytest.param((task, path), marks=pytest.mark.mm if task == 'det' else (), id=path)
+    for task, paths in CONFIGS.items() for path in paths])
+def any_config(request, monkeypatch):
+    """A task and one of its configs."""
+    task, path = request.param
+    return task, read(path, monkeypatch)
+
+
+@pytest.fixture(params=CONFIGS['colorize'])
+def config(request, monkeypatch):
+    return read(request.param, monkeypatch)
+
+
+@pytest.fixture(params=CONFIGS['cls'])
+def classifier_config(request, monkeypatch):
+    return read(request.param, monkeypatch)
+
+
+@pytest.fixture(params=CONFIGS['det'])
+def detector_config(request, monkeypatch):
+    return read(request.param, monkeypatch)
 
 
 def accepted_keywords(cls):
-    """Names of the arguments of a class, those that it hands on to its bases with ** included."""
+    """Names of the arguments of a class, those that it hands on to its bases with ** included; or of a function."""
+    if inspect.isfunction(cls):
+        return set(inspect.signature(cls).parameters)
     names = set()
     for base in inspect.getmro(cls):
         if '__init__' in vars(base):
@@ -62,21 +101,25 @@ def accepted_keywords(cls):
     return names
 
 
-def find_faults(value, registry=None, path='cfg'):
+def find_faults(value, registry=None, path='cfg', scope='mmengine'):
     """Yield a sentence for every type that is unknown and for every keyword that it does not take."""
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from find_faults(item, registry, f'{path}[{i}]')
+            yield from find_faults(item, registry, f'{path}[{i}]', scope)
     elif isinstance(value, dict):
         if 'type' in value and registry is not None:
-            cls = registry.get(value['type'])
+            with registry.switch_scope_and_registry(scope) as scoped:
+                cls = scoped.get(value['type'])
             if cls is None:
                 yield f'{path}: {value["type"]} is not among {registry.name}'
             else:
                 unknown = set(value) - {'type'} - accepted_keywords(cls) - BUILDERS.get(registry, set())
+                unknown -= HANDED_ON.get(value['type'], set())
                 yield from (f'{path}: {value["type"]} takes no {name}' for name in sorted(unknown))
         for key, item in value.items():
-            yield from find_faults(item, REGISTRIES.get(key, registry), f'{path}.{key}')
+            # names inside default_hooks are those of hooks
+            inner = registry if registry is HOOKS else REGISTRIES.get(key, registry)
+            yield from find_faults(item, inner, f'{path}.{key}', scope)
 
 
 def walk(value):
@@ -85,6 +128,13 @@ def walk(value):
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
         yield from walk(item)
+
+
+def without_scopes(value):
+    """A config without the notes of mmengine on which package an entry comes from."""
+    if isinstance(value, dict):
+        return {key: without_scopes(item) for key, item in value.items() if key != '_scope_'}
+    return [without_scopes(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def appears(value, inside):
@@ -103,11 +153,18 @@ def without_weights(model):
 
 
 def test_there_are_configs():
-    assert {f'configs/colorize/{name}.py' for name in ('mpt_base', 'mpt_finetune_folder', 'mpt_demo')} <= set(CONFIGS)
+    names = [Path(path).stem for paths in CONFIGS.values() for path in paths]
+    assert {'mpt_base', 'mpt_finetune_folder', 'mpt_demo'} <= set(names)
+    assert {f'{name}_dualattn_{size}' for name in ('mask_rcnn', 'cascade_mask_rcnn') for size in 'tsb'} <= set(names)
+    assert {f'dualattn_{size}_{name}' for name in ('in1k', '384_finetune') for size in 'tsb'} <= set(names)
 
 
-def test_types_and_keywords_exist(config):
-    assert list(find_faults(config.to_dict())) == []
+def test_types_and_keywords_exist(any_config):
+    task, config = any_config
+    sections = without_scopes(config.to_dict())
+    if task == 'det':
+        sections.pop('model')  # mmdet refuses unknown keywords when it builds the networks, below
+    assert list(find_faults(sections, scope=SCOPES[task])) == []
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         assert set(config[name]) <= set(inspect.signature(DataLoader.__init__).parameters), name
         for transform in [*config[name].dataset.get('prepare', []), *config[name].dataset.get('augment', [])]:
@@ -130,12 +187,13 @@ def test_faults_would_be_found():
     ]
 
 
-def test_every_entry_is_read(config):
+def test_every_entry_is_read(any_config):
     """Runner ignores a misspelt section, and a variable that was set too late to be used."""
-    config = config.to_dict()
+    task, config = any_config
+    config = without_scopes(config.to_dict())
     read = [value for name, value in config.items() if name in TOP_LEVEL]
     assert [name for name, value in config.items() if name not in TOP_LEVEL and not appears(value, read)] == []
-    assert config['default_scope'] == 'mmengine'
+    assert config['default_scope'] == SCOPES[task]
 
 
 def test_networks_and_optimizers_can_be_built(config):
@@ -175,7 +233,7 @@ def test_a_test_needs_no_weights_of_the_training(config):
 def test_perceptual_losses_with_weights_of_a_package():
     """The layers that configs name exist in the network."""
     seen = []
-    for name in CONFIGS:
+    for name in CONFIGS['colorize']:
         loss = Config.fromfile(ROOT / name).model.get('perceptual_loss')
         if loss and loss.weights.startswith('package:') and loss not in seen:
             seen.append(loss)
@@ -202,3 +260,81 @@ def test_mpt_base_is_the_papers_schedule(monkeypatch):
         generator = MODELS.build(model.generator)
     assert sum(parameter.numel() for parameter in generator.parameters()) == 53_219_214
     assert generator.config['num_queries'] == 150
+
+
+# --- classification
+
+def test_classifiers_are_table_vi(classifier_config):
+    """MPT Table VI; the schedules run in full with the optimizer and the model."""
+    cfg = classifier_config
+    is_tuning = '384' in cfg.model.backbone.model_name
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer.type == 'AdamW' and cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)
+    assert (optimizer.lr, optimizer.weight_decay) == ((5e-5, 1e-8) if is_tuning else (5e-4, 0.05))
+    batch = 512 if is_tuning else 2048
+    assert cfg.auto_scale_lr.base_batch_size == batch == 8 * cfg.train_dataloader.batch_size
+    epochs = 150 if is_tuning else 300
+    assert cfg.train_cfg.max_epochs == epochs
+    side = 384 if is_tuning else 224
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert cfg[name].dataset.transform.input_size == side
+        create_transform(**cfg[name].dataset.transform)
+    assert cfg.val_dataloader.dataset.transform.crop_mode == ('squash' if is_tuning else 'center')
+    averages = [1 - hook.momentum for hook in cfg.custom_hooks if hook.type == 'EMAHook']
+    assert averages == ([0.9999] if is_tuning else [])
+
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        reference = timm.create_model(cfg.model.backbone.model_name)
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in reference.parameters())
+    assert model.num_classes == 1000
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    schedulers = [PARAM_SCHEDULERS.build(
+        {**scheduler, 'optimizer': wrapper, 'convert_to_iter_based': False}) for scheduler in cfg.param_scheduler]
+    rates = []
+    for _ in range(epochs):
+        rates.append(wrapper.get_lr()['lr'][0])
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) == pytest.approx(optimizer.lr)
+    if is_tuning:
+        assert set(rates) == {5e-5}  # no decay
+    else:  # a cosine between the end of the warm-up and 1e-6
+        for epoch in (20, 100, 160, 299):
+            expected = 1e-6 + (5e-4 - 1e-6) * (1 + math.cos(math.pi * (epoch - 20) / 280)) / 2
+            assert rates[epoch] == pytest.approx(expected, rel=1e-6)
+
+
+# --- detection
+
+@pytest.mark.mm
+def test_detectors_can_be_built(detector_config):
+    """Networks, optimizer and schedule; the channels of backbone and neck fit."""
+    cfg = detector_config
+    init_default_scope(cfg.default_scope)
+    try:
+        with torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        assert list(model.backbone.out_channels) == cfg.model.neck.in_channels
+        assert list(model.backbone.out_strides) == cfg.model.rpn_head.anchor_generator.strides[:4]
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        for scheduler in cfg.param_scheduler:
+            PARAM_SCHEDULERS.build(dict(scheduler, optimizer=wrapper))
+    finally:
+        init_default_scope('mmengine')
+
+
+@pytest.mark.mm
+def test_detectors_are_the_papers(detector_config):
+    """MPT IV-F."""
+    cfg = detector_config
+    variant = cfg.model.backbone.model_name.removeprefix('dualattn_')
+    assert cfg.model.backbone.drop_path_rate == dict(tiny=0.1, small=0.2, base=0.3)[variant]
+    assert f'dualattn_{variant[0]}_in1k/epoch_300.pth' in cfg.model.backbone.init_cfg.checkpoint
+    assert cfg.train_cfg.max_epochs == 36 and cfg.auto_scale_lr.base_batch_size == 16
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
+    resize = next(step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
+    assert resize.scale == ((896, 896) if 'Cascade' in cfg.model.type else (1333, 800))
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert cfg[name].dataset.type == 'CheckedCocoDataset'

@@ -118,8 +118,7 @@ def test_rules_reach_the_code(repo_root):
     """A package that was renamed would leave its rules behind without a word."""
     modules = [module for _, module in find_sources(repo_root)]
     for rule in RULES:
-        if rule.package != 'transfer':  # comes with the transfer tasks
-            assert any(is_inside(module, rule.package) for module in modules), rule.package
+        assert any(is_inside(module, rule.package) for module in modules), rule.package
 
 
 def run_python(code):

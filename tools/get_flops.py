@@ -1,7 +1,7 @@
 """Count the parameters and FLOPs of a network, and print the paper's numbers beside them.
 
-MODEL is any name that timm knows, `dualattn_*` included. CONFIG is a colorization config of this repository; its
-generator is counted on a lightness map.
+MODEL is any name that timm knows, `dualattn_*` included. CONFIG is a config of this repository: a colorizer's generator
+is counted on a lightness map, a detector on 1000 proposals and 100 masks.
 """
 
 import argparse
@@ -21,20 +21,26 @@ EXAMPLES = """examples:
   python tools/get_flops.py dualattn_base_384 --table
   python tools/get_flops.py davit_tiny --shape 896 1280
   python tools/get_flops.py configs/colorize/mpt_base.py --shape 512 512 --table 3
+  python tools/get_flops.py configs/det/mask_rcnn_dualattn_t.py
 
 FLOPs are counted by fvcore as papers count them: a multiply-add is one. Convolutions, matrix products, attention,
 norms and poolings count; element-wise operations and softmax do not.
 """
 
-# name: (side of the square image or None, million parameters, billion FLOPs or None, source)
+# name: (height and width of the image, million parameters, billion FLOPs or None, source)
 PAPER = {
-    'dualattn_tiny': (224, 28.7, 5.3, 'MPT Table V'),
-    'dualattn_small': (224, 51.2, 9.1, 'MPT Table V'),
-    'dualattn_base': (224, 77.8, 16.2, 'MPT Table V'),
-    'dualattn_tiny_384': (384, 27.6, 15.1, 'MPT Table IX'),
-    'dualattn_small_384': (384, 51.9, 27.8, 'MPT Table IX'),
-    'dualattn_base_384': (384, 79.3, 53.2, 'MPT Table IX'),
-    'mpt_base': (None, 55.2, None, 'MPT IV-B'),
+    'dualattn_tiny': ((224, 224), 28.7, 5.3, 'MPT Table V'),
+    'dualattn_small': ((224, 224), 51.2, 9.1, 'MPT Table V'),
+    'dualattn_base': ((224, 224), 77.8, 16.2, 'MPT Table V'),
+    'dualattn_tiny_384': ((384, 384), 27.6, 15.1, 'MPT Table IX'),
+    'dualattn_small_384': ((384, 384), 51.9, 27.8, 'MPT Table IX'),
+    'dualattn_base_384': ((384, 384), 79.3, 53.2, 'MPT Table IX'),
+    'mask_rcnn_dualattn_t': ((800, 1280), 47.5, 281, 'MPT Table X'),
+    'mask_rcnn_dualattn_s': ((800, 1280), 64.9, 369, 'MPT Table X'),
+    'mask_rcnn_dualattn_b': ((800, 1280), 99.3, 546, 'MPT Table X'),
+    'cascade_mask_rcnn_dualattn_t': ((896, 896), 87, 417, 'MPT Table VII'),
+    'cascade_mask_rcnn_dualattn_s': ((896, 896), 123, 498, 'MPT Table VII'),
+    'mpt_base': ((256, 256), 55.2, None, 'MPT IV-B'),
 }
 
 
@@ -43,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('network', metavar='MODEL|CONFIG', help='timm model name, or path of a config (*.py)')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
-                        help="size of the input in pixels (default: the model's own; 256 256 for a config)")
+                        help="size of the input in pixels (default: the model's own; of a config the paper's)")
     parser.add_argument('--in-chans', type=int, metavar='N', help="channels of a MODEL's input (default: its own, 3)")
     parser.add_argument('--table', type=int, nargs='?', const=2, metavar='DEPTH',
                         help='list the parts as well, down to DEPTH levels of modules (default: 2)')
@@ -62,22 +68,30 @@ def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tu
     return model, [args.in_chans or size[0], *size[1:]]
 
 
-def build_generator(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int]]:
-    """Build the generator of a colorization config and tell its input, one lightness channel at MPT's 256 x 256."""
+def build_from_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int]]:
+    """Build what a config describes and tell its input: MPT's 256 x 256, or 1280 x 800 unless Table VII says 896."""
     from mmengine.config import Config
 
-    from colorization.models import build_network
+    import engine  # noqa: F401  silences warnings that are not the user's
 
     if not Path(args.network).is_file():
         parser.error(f'no config file at {args.network}')
     if args.in_chans is not None:
-        parser.error('--in-chans is for a timm MODEL: a colorizer reads one channel, lightness')
-    generator = Config.fromfile(args.network).get('model', {}).get('generator')
-    if generator is None:
-        parser.error(f'{args.network} has no model.generator; only colorization configs can be counted so far')
-    generator = generator.to_dict()
-    generator.pop('encoder_weights', None)  # their values change no number, and the file may be missing
-    return build_network(generator), [1, 256, 256]
+        parser.error('--in-chans is for a timm MODEL: the config tells the channels')
+    cfg = Config.fromfile(args.network)
+    model = cfg.get('model', {})
+    if 'generator' in model:
+        from colorization.models import build_network
+
+        generator = model.generator.to_dict()
+        generator.pop('encoder_weights', None)  # their values change no number, and the file may be missing
+        return build_network(generator), [1, 256, 256]
+    if cfg.get('default_scope') == 'mmdet' and {'rpn_head', 'roi_head'} <= set(model):
+        from transfer.detection.complexity import TwoStageNetwork
+
+        size = (896, 896) if 'Cascade' in model.type else (800, 1280)
+        return TwoStageNetwork(cfg), [3, *size]
+    return parser.error(f'{args.network} describes no colorizer (model.generator) and no two-stage detector')
 
 
 def count_attention(inputs: list, outputs: list) -> int:
@@ -94,8 +108,8 @@ def analyze(network: torch.nn.Module, shape: list[int]) -> FlopCountAnalysis:
 
 def format_paper(name: str, shape: list[int]) -> tuple[str, str, str]:
     """Return the heading, parameters and FLOPs of the paper's column; empty where the paper has no such number."""
-    side, params, flops, source = PAPER.get(name, (None, None, None, None))
-    same_size = shape[1:] == [side, side]
+    size, params, flops, source = PAPER.get(name, (None, None, None, None))
+    same_size = tuple(shape[1:]) == size
     return source or '', f'{params} M' if params else '', f'{flops} G' if flops and same_size else ''
 
 
@@ -103,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser()
     args = parser.parse_args(argv)
     is_config = args.network.endswith('.py')
-    network, shape = (build_generator if is_config else build_model)(args, parser)
+    network, shape = (build_from_config if is_config else build_model)(args, parser)
     if args.shape:
         if min(args.shape) < 32:
             parser.error(f'--shape takes sides of at least 32 pixels, got {args.shape}')

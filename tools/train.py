@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
-from engine import CheckpointError, StrictRunner, TrainingDivergedError, find_latest_checkpoint
+from engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError, find_latest_checkpoint
 
 EXAMPLES = """examples:
   # a few minutes on a laptop, with photographs that are already installed
@@ -101,7 +101,7 @@ def main() -> None:
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
-    except (FileNotFoundError, CheckpointError, TrainingDivergedError) as error:
+    except (FileNotFoundError, CheckpointError, DataError, TrainingDivergedError) as error:
         raise SystemExit(f'{type(error).__name__}: {error}') from error
 
 

@@ -179,7 +179,7 @@ def test_enlargement_is_that_of_torch():
     colorizer = Colorizer(Painter())
     l = torch.full((50, 70), 60.0)
     expected = torch.nn.functional.interpolate(ab, (50, 70), mode='bicubic', align_corners=False)
-    lab = rgb2lab(colorizer._merge(l, ab[0], np.dtype(np.uint16)) / 65535)
+    lab = rgb2lab(colorizer.merge(l, ab[0], np.dtype(np.uint16)) / 65535)
     np.testing.assert_allclose(lab[..., 1:], expected[0].permute(1, 2, 0).numpy(), atol=0.01)
 
 

@@ -70,7 +70,7 @@ def make_runner(request):
     """Function that makes a Runner for the toy problem; each has its own name, as mmengine demands."""
     count = 0
 
-    def make(work_dir, max_iters=6, interval=2, model=None, keep=3, accumulate=1, **kwargs):
+    def make(work_dir, max_iters=6, interval=2, model=None, keep=3, accumulate=1, hooks=(), **kwargs):
         nonlocal count
         count += 1
         return StrictRunner(
@@ -85,7 +85,7 @@ def make_runner(request):
                 logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
                 checkpoint=dict(
                     type='WholeCheckpointHook', by_epoch=False, interval=interval, max_keep_ckpts=keep)),
-            custom_hooks=[dict(type='SeedIterationHook'), dict(type='StopOnNaNHook')],
+            custom_hooks=[dict(type='SeedIterationHook'), dict(type='StopOnNaNHook'), *hooks],
             log_processor=dict(window_size=3, by_epoch=False),
             visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
             randomness=dict(seed=1),
@@ -109,6 +109,25 @@ def equal(one, other):
 
 def files(folder):
     return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+# --- averaged weights
+
+def test_averaged_weights_are_the_ones_to_use(make_runner, tmp_path):
+    """mmengine's EMAHook puts the average where weights are looked for, and goes on from the trained ones."""
+    hook = dict(type='EMAHook', momentum=0.1)
+    runner = make_runner(tmp_path / 'whole', hooks=[hook])
+    runner.train()
+    average = next(hook for hook in runner.hooks if hasattr(hook, 'ema_model')).ema_model.module
+    checkpoint = read_checkpoint(tmp_path / 'whole' / 'iter_6.pth')
+    assert equal(checkpoint['state_dict'], dict(average.state_dict()))
+    assert not equal(checkpoint['state_dict'], dict(runner.model.state_dict()))
+    resumed = make_runner(tmp_path / 'resumed', hooks=[hook], load_from=str(tmp_path / 'whole' / 'iter_2.pth'),
+                          resume=True)
+    resumed.train()
+    again = read_checkpoint(tmp_path / 'resumed' / 'iter_6.pth')
+    assert equal(again['state_dict'], checkpoint['state_dict'])
+    assert equal(dict(resumed.model.state_dict()), dict(runner.model.state_dict()))
 
 
 # --- whole or absent

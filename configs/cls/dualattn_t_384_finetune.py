@@ -1,0 +1,10 @@
+# Dual-Attention-T at 384 x 384, from the weights of dualattn_t_in1k.py (MPT Tables VI and IX).
+_base_ = [
+    '../_base_/models/imagenet_classifier.py',
+    '../_base_/datasets/imagenet_384.py',
+    '../_base_/schedules/imagenet_finetune_150e.py',
+    '../_base_/runtime/classify_ema.py',
+]
+model = dict(
+    backbone=dict(model_name='dualattn_tiny_384', drop_path_rate=0.1),
+    init_cfg=dict(type='Pretrained', checkpoint='work_dirs/dualattn_t_in1k/epoch_300.pth', prefix='backbone.'))

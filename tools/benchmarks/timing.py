@@ -1,0 +1,89 @@
+"""How time and memory are measured: sides interleaved in one process, medians, peaks above what was there before."""
+
+import ctypes
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+__all__ = ['DTYPES', 'measure_peak_memory', 'name_machine', 'print_table', 'time_interleaved']
+
+DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+
+
+def time_interleaved(
+    sides: dict[str, Callable[[], object]], repeats: int, device: str = 'cpu', warm_up: int = 2
+) -> dict[str, float]:
+    """Run every side once a round and return the median seconds of each.
+
+    A CPU is timed by the seconds that this process computed, summed over its threads: the figure of one thread then
+    does not depend on what else the machine does, as far as caches allow. A GPU is timed by its own events.
+    """
+    seconds = {name: [] for name in sides}
+    for round_ in tqdm(range(repeats + warm_up), leave=False, unit='round'):
+        for name, run in sides.items():
+            if device.startswith('cuda'):
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start.record()
+                run()
+                end.record()
+                end.synchronize()
+                elapsed = start.elapsed_time(end) / 1e3
+            else:
+                begin = time.process_time()
+                run()
+                elapsed = time.process_time() - begin
+            if round_ >= warm_up:
+                seconds[name].append(elapsed)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int | None:
+    """Return the bytes that a run holds at its peak, above what was held before; None where this cannot be told.
+
+    On a CPU it is the resident memory of the process, whose high-water mark Linux lets a process set back.
+    """
+    if device.startswith('cuda'):
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    reset = Path('/proc/self/clear_refs')
+    if not reset.is_file():
+        return None
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier runs freed may still be the process's, and would hide this one's
+    reset.write_text('5')
+    before = _read_status('VmRSS')
+    run()
+    return _read_status('VmHWM') - before
+
+
+def _read_status(name: str) -> int:
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{name}:'))
+
+
+def name_machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        cpu = next((line.split(':', 1)[1].strip() for line in info.read_text().splitlines()
+                    if line.startswith('model name')), cpu)
+    if torch.cuda.is_available():
+        cpu = f'{torch.cuda.get_device_name()}, {cpu}'
+    return f'{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, {time.strftime("%Y-%m-%d")}'
+
+
+def print_table(heading: list[str], rows: list[list[str]]) -> None:
+    """Print a table in Markdown, as docs/benchmarks.md holds it."""
+    print(f'| {" | ".join(heading)} |\n|{"---|" * len(heading)}')
+    for row in rows:
+        print(f'| {" | ".join(row)} |')

@@ -1,0 +1,68 @@
+"""Tell what photographs show, with a trained classifier of this repository."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from engine import CheckpointError, DataError
+
+EXAMPLES = """examples:
+  python tools/classify.py dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\
+      --checkpoint work_dirs/dualattn_t_in1k/epoch_300.pth --out classes.json
+
+exit codes: 0 all done, 1 some photographs failed (named at the end), 2 nothing was started
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('photos', nargs='+', metavar='PHOTO', help='image files')
+    parser.add_argument('--config', required=True, help='config file of the classifier')
+    parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
+    parser.add_argument('--topk', type=int, default=5, help='classes to name for each photograph (default: 5)')
+    parser.add_argument('--out', type=Path, metavar='JSON', help='also write the classes to this file')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='cpu, cuda, cuda:1, ...')
+    args = parser.parse_args(argv)
+    if args.topk < 1:
+        parser.error(f'--topk has to be at least 1, got {args.topk}')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        if not Path(args.config).is_file():
+            raise FileNotFoundError(f'no config file at {args.config}')
+        from transfer.classification.inference import PhotoClassifier
+
+        classifier = PhotoClassifier(args.config, args.checkpoint, args.device)
+    except (FileNotFoundError, CheckpointError, DataError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 2
+    results, failures = {}, []
+    for path in args.photos:
+        try:
+            results[path] = classifier.predict(path, args.topk)
+        except (OSError, DataError) as error:
+            failures.append(str(error))
+            continue
+        print(path)
+        for item in results[path]:
+            print(f'  {item["score"]:7.2%}  {item["name"]}')
+    if args.out:
+        aside = args.out.with_name(f'.{os.getpid()}{args.out.name}')
+        aside.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+        os.replace(aside, args.out)
+    for failure in failures:
+        print(f'failed: {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Find objects: boxes and masks on photographs, boxes in point clouds; a picture and a JSON file for each."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from tqdm import tqdm
+
+from engine import CheckpointError, DataError
+
+EXAMPLES = """examples:
+  # photographs, or all of a folder, with a detector that tools/train.py has trained
+  python tools/infer.py street.jpg holiday/ --config configs/det/mask_rcnn_dualattn_t.py \\
+      --checkpoint work_dirs/mask_rcnn_dualattn_t/epoch_36.pth -o found
+
+  # point clouds, seen from above
+  python tools/infer.py 000008.bin --config configs/det3d/second_dualattn_kitti_3class.py \\
+      --checkpoint work_dirs/second_dualattn_kitti_3class/epoch_40.pth -o found
+
+exit codes: 0 all done, 1 some inputs failed (named at the end), 2 nothing was started
+"""
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+CLOUDS = ('.bin',)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs or .bin point clouds, or folders')
+    parser.add_argument('--config', required=True, help='config file of the detector')
+    parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
+    parser.add_argument('-o', '--out', required=True, type=Path, help='folder for NAME.jpg and NAME.json of each input')
+    parser.add_argument('--score-threshold', type=float, metavar='S',
+                        help='leave out what is less certain (default: that of the detector)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='cpu, cuda, cuda:1, ...')
+    return parser.parse_args(argv)
+
+
+def make_detector(args: argparse.Namespace):
+    """Build the detector that the config is for, and tell which files it takes."""
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'no config file at {args.config}')
+    scope = Config.fromfile(args.config).get('default_scope')
+    if scope == 'mmdet':
+        from transfer.detection.inference import ImageDetector as Detector
+    elif scope == 'mmdet3d':
+        from transfer.detection3d.inference import PointCloudDetector as Detector
+    else:
+        raise DataError(f'{args.config} is no config of a detector: its default_scope is {scope!r}, expected '
+                        "'mmdet' or 'mmdet3d'")
+    options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
+    return Detector(args.config, args.checkpoint, args.device, **options), IMAGES if scope == 'mmdet' else CLOUDS
+
+
+def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict[str, Path]:
+    """Pair the name of each output with its input; any doubt is an error before work starts."""
+    found = {}
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+            if not files:
+                raise DataError(f'{path} holds none of {", ".join(suffixes)}')
+        elif path.suffix.lower() not in suffixes:
+            raise DataError(f'{path}: this detector takes {", ".join(suffixes)}')
+        else:
+            files = [path]
+        for file in files:
+            if found.setdefault(file.stem, file) != file:
+                raise DataError(f'{file} and {found[file.stem]} would both become {out / file.stem}.jpg')
+            if (out / f'{file.stem}.jpg').resolve() == file.resolve():
+                raise DataError(f'{file} would be replaced by its result: choose another folder with -o')
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        detector, suffixes = make_detector(args)
+        inputs = list_inputs(args.inputs, suffixes, args.out)
+    except (FileNotFoundError, CheckpointError, DataError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 2
+    args.out.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for stem, path in tqdm(inputs.items(), unit='file', disable=len(inputs) == 1):
+        try:
+            number = detector.save(detector.predict(path), args.out / f'{stem}.jpg', args.out / f'{stem}.json')
+        except (OSError, DataError) as error:
+            failures.append(f'{path}: {error}')
+        else:
+            tqdm.write(f'{path}: {number} objects, {args.out / stem}.jpg and .json')
+    for failure in failures:
+        print(f'failed: {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Images in one folder for each class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS
+from PIL import Image, UnidentifiedImageError
+from timm.data import ImageNetInfo, create_transform
+from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+from engine import DataError
+
+__all__ = ['ClassFolder', 'read_image']
+
+
+@DATASETS.register_module()
+class ClassFolder(Dataset):
+    """Images in `data_root/CLASS/`, augmented and normalised by timm.
+
+    A file that cannot be read is reported once, with its path, and the next one takes its place.
+
+    Args:
+        data_root: folder of the class folders; images may lie deeper.
+        transform: arguments of `timm.data.create_transform`.
+        classes: the classes' folders in the order of the model's outputs; 'imagenet-1k' for those of ImageNet; None
+            takes the folders that are there, by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        DataError: it has no class folders, one that is not among `classes`, or one without images.
+    """
+
+    def __init__(self, data_root: str, transform: dict, classes: Sequence[str] | str | None = None):
+        root = Path(data_root)
+        if not root.is_dir():
+            raise FileNotFoundError(f'no images at {root}: expected a folder with a folder for each class; set '
+                                    'data_root in train_dataloader.dataset, val_dataloader.dataset and '
+                                    'test_dataloader.dataset')
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+        if not folders:
+            raise DataError(f'{root} has no folders: expected one for each class, with its images')
+        if isinstance(classes, str):
+            if classes != 'imagenet-1k':
+                raise ValueError(f"classes has to be a list of names, 'imagenet-1k' or None, got {classes!r}")
+            classes = ImageNetInfo().label_names()
+        self.classes = list(folders if classes is None else classes)
+        unknown = sorted(set(folders) - set(self.classes))
+        if unknown:
+            raise DataError(f'{root} has {len(unknown)} folders that are not among the {len(self.classes)} classes: '
+                            f'{", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}; set classes=None to take '
+                            'the folders as they are')
+        indices = {name: i for i, name in enumerate(self.classes)}
+        try:
+            self.samples = make_dataset(str(root), {name: indices[name] for name in folders}, IMG_EXTENSIONS)
+        except FileNotFoundError as error:
+            raise DataError(f'{root}: {error}') from error
+        self.transform = create_transform(**transform)
+        # shared with the worker processes, so that a broken file is reported once
+        self._unreadable = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
+
+    @property
+    def metainfo(self) -> dict:
+        """The names of the classes, which mmengine stores beside the weights."""
+        return dict(classes=self.classes)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict:
+        """Read one image.
+
+        Returns:
+            `inputs`: (3, H, W) float, normalised; `label`: index of its class; `path`: its file.
+
+        Raises:
+            DataError: no file can be read.
+        """
+        for step in range(len(self.samples)):
+            candidate = (index + step) % len(self.samples)
+            path, label = self.samples[candidate]
+            if self._unreadable[candidate]:
+                continue
+            try:
+                image = read_image(path)
+            except DataError as error:
+                self._unreadable[candidate] = True
+                MMLogger.get_current_instance().warning(f'{error}; the next image takes its place')
+                continue
+            return dict(inputs=self.transform(image), label=label, path=path)
+        raise DataError(f'none of the {len(self.samples)} images can be read, {self.samples[0][0]} for one')
+
+
+def read_image(path) -> Image.Image:
+    """Read an image as RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is no image, or broken.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert('RGB')
+    except FileNotFoundError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f'{path} is no image') from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
+        raise DataError(f'{path} cannot be read ({error})') from error

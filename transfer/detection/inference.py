@@ -1,0 +1,106 @@
+"""Boxes and masks on photographs, from a config and a checkpoint."""
+
+import json
+import os
+from pathlib import Path
+
+import mmcv
+from mmdet.apis import inference_detector
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import encode_mask_results
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
+
+from engine import DataError, check_weights
+from transfer.weights import read_weights
+
+__all__ = ['ImageDetector']
+
+
+class ImageDetector:
+    """A trained detector of mmdet, ready for photographs.
+
+    Args:
+        config: config file of the training.
+        checkpoint: weights of that training, .pth or .safetensors.
+        device: where the network runs.
+        score_threshold: less certain objects are left out of picture and JSON.
+
+    Raises:
+        FileNotFoundError: there is no such config or checkpoint.
+        CheckpointError: the checkpoint is broken or not of this config.
+        DataError: the checkpoint does not tell the names of its classes.
+    """
+
+    def __init__(self, config: str, checkpoint: str, device: str = 'cpu', score_threshold: float = 0.3):
+        cfg = Config.fromfile(config)
+        init_default_scope(cfg.default_scope)
+        weights, meta = read_weights(checkpoint)
+        cfg.model.backbone.init_cfg = None
+        self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
+        check_weights(checkpoint, weights, self.model.state_dict())
+        self.model.load_state_dict(weights)
+        self.model.to(device).eval()
+        self.model.cfg = cfg
+        self.score_threshold = score_threshold
+        dataset_meta = meta.get('dataset_meta', {})
+        if 'classes' not in dataset_meta:
+            raise DataError(f'{checkpoint} does not tell the names of its classes, as those of tools/train.py do')
+        self.classes = dataset_meta['classes']
+        visualizer = {**cfg.visualizer, 'vis_backends': [], 'name': f'detector{id(self)}'}
+        self.visualizer = VISUALIZERS.build(visualizer)
+        self.visualizer.dataset_meta = {'palette': 'random', **dataset_meta}
+
+    def predict(self, path: str | Path) -> DetDataSample:
+        """Find the objects of a photograph.
+
+        Returns:
+            mmdet's result; `pred_instances` holds `scores` (N,), `labels` (N,), `bboxes` (N, 4), x and y of two
+            corners in pixels, and `masks` (N, H, W) where the model makes them.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: it is no image, or broken.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'no image at {path}')
+        image = mmcv.imread(str(path))
+        if image is None:
+            raise DataError(f'{path} is no image, or broken')
+        result = inference_detector(self.model, image)
+        result.set_metainfo(dict(img_path=str(path)))
+        return result
+
+    def save(self, result: DetDataSample, picture: str | Path, text: str | Path) -> int:
+        """Write the photograph with its objects drawn, and their description as JSON; whole or not at all.
+
+        Args:
+            result: from `predict`.
+            picture: the file of the picture, with a suffix such as .jpg or .png.
+            text: the file of the JSON: `image` and `objects`, most certain first, each with `name`, `label`, `score`,
+                `bbox` (x, y, width, height in pixels) and `segmentation` (COCO's run-length code) if there are masks.
+
+        Returns:
+            The number of objects.
+        """
+        found = result.cpu().pred_instances
+        found = found[found.scores >= self.score_threshold]
+        found = found[found.scores.argsort(descending=True)]
+        objects = []
+        codes = encode_mask_results(found.masks.numpy()) if 'masks' in found else None
+        for i, (score, label, box) in enumerate(zip(found.scores, found.labels, found.bboxes, strict=True)):
+            x1, y1, x2, y2 = box.tolist()
+            item = dict(name=self.classes[label], label=int(label), score=float(score), bbox=[x1, y1, x2 - x1, y2 - y1])
+            if codes is not None:
+                item['segmentation'] = dict(size=codes[i]['size'], counts=codes[i]['counts'].decode('ascii'))
+            objects.append(item)
+        image = mmcv.imread(result.img_path, channel_order='rgb')
+        aside = Path(picture).with_name(f'.{os.getpid()}{Path(picture).name}')
+        self.visualizer.add_datasample(
+            'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold)
+        os.replace(aside, picture)
+        aside = Path(text).with_name(f'.{os.getpid()}{Path(text).name}')
+        aside.write_text(json.dumps(dict(image=result.img_path, objects=objects), indent=1) + '\n', encoding='utf-8')
+        os.replace(aside, text)
+        return len(objects)

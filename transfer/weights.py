@@ -1,0 +1,74 @@
+"""Weights from files: training checkpoints of mmengine and timm, and safetensors; read without running code."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from engine import CheckpointError, read_checkpoint
+
+__all__ = ['check_init_cfg', 'read_weights', 'select_prefix']
+
+# where training tools keep weights inside their files, the averaged ones first
+_NESTS = ('state_dict_ema', 'state_dict', 'model')
+
+
+def read_weights(path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the weights of a .pth, .pt or .safetensors file, of mmengine, of timm, or plain.
+
+    Returns:
+        Names and tensors; and what the file says about them, such as mmengine's `meta`, empty if nothing.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is broken, holds anything but tensors and plain values, or no weights.
+    """
+    path = Path(path)
+    if path.suffix == '.safetensors':
+        if not path.is_file():
+            raise FileNotFoundError(f'no checkpoint at {path}')
+        try:
+            with safe_open(path, framework='pt') as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        except SafetensorError as error:
+            raise CheckpointError(f'{path} is broken or truncated ({error})') from error
+    with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its command line in one
+        checkpoint = read_checkpoint(path)
+    weights = next((checkpoint[nest] for nest in _NESTS if isinstance(checkpoint.get(nest), dict)), checkpoint)
+    others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    if others or not weights:
+        raise CheckpointError(f'{path} holds no weights that can be found: expected names and tensors, or a dict of '
+                              f'them under one of {", ".join(_NESTS)}; got {", ".join(map(str, others[:3])) or "none"}')
+    meta = checkpoint.get('meta')
+    return weights, meta if isinstance(meta, dict) else {}
+
+
+def select_prefix(weights: dict[str, Tensor], prefix: str, path) -> dict[str, Tensor]:
+    """Take the weights whose names begin with a prefix, without it.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    selected = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    if not selected:
+        tops = sorted({name.partition('.')[0] + '.' for name in weights})
+        raise CheckpointError(f'{path} has no weights whose names begin with {prefix!r}; they begin with '
+                              f'{", ".join(tops[:8])}')
+    return selected
+
+
+def check_init_cfg(init_cfg: dict | None) -> None:
+    """Check that an `init_cfg` is none, or asks for the weights of a file.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if init_cfg is None:
+        return
+    keys = set(init_cfg)
+    if init_cfg.get('type') != 'Pretrained' or 'checkpoint' not in keys or keys - {'type', 'checkpoint', 'prefix'}:
+        raise ValueError("init_cfg has to be None or dict(type='Pretrained', checkpoint=PATH, prefix=...); "
+                         f'got {dict(init_cfg)}')

@@ -32,7 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from transfer.detection3d.conversion import RawDataError, convert_kitti, convert_nuscenes
+    from engine import DataError
+    from transfer.detection3d.conversion import convert_kitti, convert_nuscenes
 
     out_dir = args.out_dir or args.root
     try:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
             files = convert_kitti(args.root, out_dir, same_frames=args.same_frames)
         else:
             files = convert_nuscenes(args.root, out_dir, version=args.version, max_sweeps=args.max_sweeps)
-    except (RawDataError, FileNotFoundError) as error:
+    except (DataError, FileNotFoundError) as error:
         raise SystemExit(f'{type(error).__name__}: {error}') from error
     print('\n'.join(f'wrote {path}' for path in files))
 

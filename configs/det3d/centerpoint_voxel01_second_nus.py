@@ -3,7 +3,8 @@ _base_ = ['mmdet3d::centerpoint/centerpoint_voxel01_second_secfpn_head-circlenms
 
 custom_imports = dict(imports=['engine', 'transfer.detection3d'], allow_failed_imports=False)
 default_hooks = dict(checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3))
-custom_hooks = [dict(type='MeanLossHook'), dict(type='StopOnNaNHook')]
+custom_hooks = [dict(type='SeedIterationHook'), dict(type='MeanLossHook'), dict(type='StopOnNaNHook')]
+randomness = dict(seed=0)
 
 # 16 = 8 processes with 2 point clouds each
 train_dataloader = dict(batch_size=2)

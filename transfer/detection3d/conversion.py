@@ -11,13 +11,11 @@ import mmengine
 from mmdet3d.utils import register_all_modules
 from nuscenes.nuscenes import NuScenes
 
-__all__ = ['RawDataError', 'convert_kitti', 'convert_nuscenes']
+from engine import DataError
+
+__all__ = ['convert_kitti', 'convert_nuscenes']
 
 _CALIBRATION_LINES = ('P0', 'P1', 'P2', 'P3', 'R0_rect', 'Tr_velo_to_cam', 'Tr_imu_to_velo')
-
-
-class RawDataError(ValueError):
-    """A folder of raw data that lacks something, or holds a broken file; the message names all of them."""
 
 
 def _import_converter(name: str):
@@ -73,11 +71,11 @@ def _list_kitti_frames(root: Path, same_frames: bool) -> dict[str, list[str]]:
     if same_frames:
         names = sorted(path.stem for path in (root / 'training' / 'label_2').glob('*.txt'))
         if not names:
-            raise RawDataError(f'no labels in {root / "training" / "label_2"}')
+            raise DataError(f'no labels in {root / "training" / "label_2"}')
         return dict.fromkeys(splits, names)
     for path in splits.values():
         if not path.is_file():
-            raise RawDataError(f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
+            raise DataError(f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
                                'use --same-frames to train and validate on every frame')
     return {split: path.read_text().split() for split, path in splits.items()}
 
@@ -95,18 +93,18 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[
         The files written.
 
     Raises:
-        RawDataError: files are missing or broken; all of them are named, and nothing is written.
+        DataError: files are missing or broken; all of them are named, and nothing is written.
     """
     folder = root / 'training'
     if not folder.is_dir():
-        raise RawDataError(f'{folder} is missing: expected the folders calib, image_2, label_2 and velodyne in it')
+        raise DataError(f'{folder} is missing: expected the folders calib, image_2, label_2 and velodyne in it')
     points = 'velodyne' if (folder / 'velodyne').is_dir() else 'velodyne_reduced'
     frames = _list_kitti_frames(root, same_frames)
     faults = [fault for name in sorted({*frames['train'], *frames['val']})
               for fault in _check_kitti_frame(folder, name, points)]
     if faults:
         more = f' and {len(faults) - 20} more' if len(faults) > 20 else ''
-        raise RawDataError('; '.join(faults[:20]) + more)
+        raise DataError('; '.join(faults[:20]) + more)
 
     converter, update = _import_converter('kitti_converter'), _import_converter('update_infos_to_v2')
     for name in ('calib', 'image_2', 'label_2', points):
@@ -149,11 +147,11 @@ def convert_nuscenes(root: Path, out_dir: Path, version: str = 'v1.0-trainval', 
         The files written.
 
     Raises:
-        RawDataError: tables or the key frames' folder are missing.
+        DataError: tables or the key frames' folder are missing.
     """
     for folder in (root / version, root / 'samples' / 'LIDAR_TOP'):
         if not folder.is_dir():
-            raise RawDataError(f'{folder} is missing: expected the tables in {root / version}, key frames in '
+            raise DataError(f'{folder} is missing: expected the tables in {root / version}, key frames in '
                                f'{root / "samples"} and sweeps in {root / "sweeps"}')
     converter, update = _import_converter('nuscenes_converter'), _import_converter('update_infos_to_v2')
     out_dir.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """What 3D detection needs repaired in its libraries, each repair off where it is not needed.
 
 Without a CUDA device: spconv 2.3.8 computes wrong sums and no gradients, and mmdet3d 1.4.0 cannot import its KITTI
-metric. On any device: mmdet3d 1.4.0 never initialises the heads of CenterPoint.
+metric. On any device: mmdet3d 1.4.0 leaves out the initial bias of CenterPoint's heatmaps.
 """
 
 import importlib.util
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from mmcv.ops import box_iou_rotated
 from mmdet3d.models.dense_heads import CenterHead
+from mmdet3d.models.dense_heads.centerpoint_head import SeparateHead
 from torch import Tensor
 
 __all__ = ['apply_repairs', 'convolve_pairs', 'convolve_pairs_backward', 'overlap_rotated']
@@ -200,20 +201,22 @@ def repair_kitti_metric() -> bool:
 
 
 def repair_center_head() -> bool:
-    """Let CenterHead initialise its task heads; needed while mmdet3d keeps them where mmengine does not look.
+    """Let CenterHead set the bias of its heatmaps to `init_bias`; needed while mmdet3d keeps its task heads in a list.
 
-    The bias of their heatmaps then is `init_bias`, not 0, and the first loss a few, not thousands.
+    mmengine does not look for `init_weights` inside a list, so that the bias is 0, and the first loss of a nuScenes
+    frame 18,900 instead of 340. Only the bias is set: `SeparateHead.init_weights` would draw wide weights for the
+    heatmaps as well, with which the loss is 44,400.
     """
     init_weights = CenterHead.init_weights
-    if getattr(init_weights, 'repaired', False):
+    if getattr(init_weights, 'sets_heatmap_bias', False):
         return False
 
-    def init_task_heads_too(self) -> None:
+    def set_heatmap_bias_and_init_weights(self) -> None:
         for head in self.task_heads:
-            if not head.is_init:
-                head.init_weights()
+            if isinstance(head, SeparateHead) and not head.is_init:
+                torch.nn.init.constant_(head.heatmap[-1].bias, head.init_bias)
         init_weights(self)
 
-    init_task_heads_too.repaired = True
-    CenterHead.init_weights = init_task_heads_too
+    set_heatmap_bias_and_init_weights.sets_heatmap_bias = True
+    CenterHead.init_weights = set_heatmap_bias_and_init_weights
     return True

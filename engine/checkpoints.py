@@ -70,7 +70,7 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        return {key: _to_plain(item) for key, item in value.items()}
+        return {_to_plain(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_to_plain(item) for item in value)
     return value
@@ -119,8 +119,9 @@ class WholeCheckpointHook(CheckpointHook):
                 aside.unlink()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Make the log history plain, and name the weights as in a run of one process."""
-        checkpoint['message_hub'] = _to_plain(checkpoint['message_hub'])
+        """Make the log history and the description of the data plain, and name the weights as in one process."""
+        for part in ('message_hub', 'meta'):
+            checkpoint[part] = _to_plain(checkpoint[part])
         # Runner takes the names as they are, with a `module.` for each sub-network that is wrapped by itself
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         weights = get_state_dict(model)

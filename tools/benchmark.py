@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import torch
-from benchmarks import backbones, colorizers, operators, scaling
+from benchmarks import backbones, bev, colorizers, operators, scaling
 from benchmarks.timing import name_machine
 
 import dualattn  # noqa: F401  registers the models
@@ -22,6 +22,8 @@ EXAMPLES = """examples:
   python tools/benchmark.py backbone --shape 800 1280 --batch 1 --peers davit_tiny swin_tiny_patch4_window7_224
   # photographs: DDColor's released code (a checkout of it) against ours on equal weights
   python tools/benchmark.py colorize --peer DDColor
+  # 3D detectors: the backbone on the bird's-eye-view map against SECOND's
+  python tools/benchmark.py bev
 """
 
 
@@ -31,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1, the steadiest)')
     commands = parser.add_subparsers(dest='command', required=True)
-    for subject in (scaling, operators, backbones, colorizers):
+    for subject in (scaling, operators, backbones, colorizers, bev):
         subject.add_commands(commands)
     return parser.parse_args()
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn as nn
 from timm.layers import DropPath, Mlp, get_act_layer, get_norm_layer
-from timm.models import checkpoint_seq
+from timm.models import checkpoint_seq, register_notrace_module
 from torch import Tensor
 
 from dualattn.layers.attention import FactorizedChannelAttention, SeparableDilatedAttention
@@ -33,6 +33,35 @@ def _make_attention(
         return FactorizedChannelAttention(
             dim, group_dim, qkv_bias=qkv_bias, separable=attn_type == 'fca', **dd)
     raise ValueError(f'unknown attention {attn_type!r}; expected one of {", ".join(ATTENTION_TYPES)}')
+
+
+@register_notrace_module  # the pieces depend on H and W
+class PiecewiseMlp(Mlp):
+    """timm's Mlp on (..., C) tokens, which a CPU computes piece by piece where no gradient is wanted.
+
+    The hidden map, `mlp_ratio` times as large as the input, then never leaves the cache: on a CPU, writing it costs as
+    much time as the matrix products, and it is the largest tensor of an inference.
+    """
+
+    def __init__(self, in_features: int, hidden_features: int, **kwargs):
+        super().__init__(in_features, hidden_features, **kwargs)
+        # tokens at a time: 1 MiB of hidden float32 values, about the second-level cache of a core
+        self.rows = max(1, 2 ** 18 // hidden_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x: (..., C) float to the same shape."""
+        if (torch.jit.is_scripting() or torch.jit.is_tracing() or torch.compiler.is_compiling()
+                or torch.is_grad_enabled() or x.device.type != 'cpu' or x.numel() // x.shape[-1] <= self.rows):
+            return self.fc2(self.act(self.fc1(x)))
+        return self._forward_pieces(x)
+
+    @torch.jit.ignore
+    def _forward_pieces(self, x: Tensor) -> Tensor:
+        tokens = x.reshape(-1, x.shape[-1])
+        out = torch.empty_like(tokens)
+        for source, target in zip(tokens.split(self.rows), out.split(self.rows), strict=True):
+            target.copy_(self.fc2(self.act(self.fc1(source))))
+        return out.view(x.shape)
 
 
 class ResidualAttention(nn.Module):
@@ -75,7 +104,7 @@ class ResidualAttention(nn.Module):
         self.attn = _make_attention(attn_type, dim, window_size, head_dim, qkv_bias, **dd)
         self.drop_path1 = DropPath(drop_path) if drop_path > 0. else nn.Identity()
         self.norm2 = norm(dim, **dd)
-        self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio), act_layer=act, **dd)
+        self.mlp = PiecewiseMlp(dim, hidden_features=int(dim * mlp_ratio), act_layer=act, **dd)
         self.drop_path2 = DropPath(drop_path) if drop_path > 0. else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

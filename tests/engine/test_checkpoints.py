@@ -21,7 +21,7 @@ from engine.checkpoints import WholeFileBackend, _from_plain, _to_plain
 
 
 class Noise(Dataset):
-    metainfo = {}
+    metainfo = {'categories': {np.str_('car'): np.int64(0)}}  # as mmdet3d's info files have it
 
     def __len__(self):
         return 64
@@ -193,7 +193,7 @@ def test_content_is_plain(tmp_path, make_runner):
     assert all(allowed.__module__.startswith('torch.') for allowed in torch.serialization.get_safe_globals())
     checkpoint = torch.load(tmp_path / 'iter_6.pth', weights_only=True)
     assert set(checkpoint) == {'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'}
-    assert checkpoint['meta']['iter'] == 6
+    assert checkpoint['meta']['iter'] == 6 and checkpoint['meta']['dataset_meta'] == {'categories': {'car': 0}}
 
 
 def test_log_history_survives():

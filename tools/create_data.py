@@ -1,0 +1,50 @@
+"""Make the info files and the ground-truth database that 3D detection reads, from raw KITTI or nuScenes folders."""
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """examples:
+  # KITTI: ROOT holds training/{velodyne,calib,label_2,image_2} and ImageSets/{train,val}.txt
+  python tools/create_data.py kitti data/kitti
+
+  # a few frames to try things out with: every frame trains and validates, and nothing is written into ROOT
+  python tools/create_data.py kitti data/kitti_mini --out-dir data/kitti --same-frames
+
+  # nuScenes: ROOT holds v1.0-trainval/*.json, samples/ and sweeps/
+  python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('dataset', choices=['kitti', 'nuscenes'])
+    parser.add_argument('root', type=Path, help='folder of the raw data')
+    parser.add_argument('--out-dir', type=Path,
+                        help='where to write, with links to the raw data (default: into the folder itself)')
+    parser.add_argument('--same-frames', action='store_true',
+                        help='KITTI without ImageSets: put every frame into train and val')
+    parser.add_argument('--version', default='v1.0-trainval', choices=['v1.0-trainval', 'v1.0-mini', 'v1.0-test'],
+                        help='nuScenes tables to read (default: v1.0-trainval)')
+    parser.add_argument('--max-sweeps', type=int, default=10, help='nuScenes sweeps to list (default: 10)')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    from engine import DataError
+    from transfer.detection3d.conversion import convert_kitti, convert_nuscenes
+
+    out_dir = args.out_dir or args.root
+    try:
+        if args.dataset == 'kitti':
+            files = convert_kitti(args.root, out_dir, same_frames=args.same_frames)
+        else:
+            files = convert_nuscenes(args.root, out_dir, version=args.version, max_sweeps=args.max_sweeps)
+    except (DataError, FileNotFoundError) as error:
+        raise SystemExit(f'{type(error).__name__}: {error}') from error
+    print('\n'.join(f'wrote {path}' for path in files))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,9 @@
+"""3D detection from point clouds with mmdet3d; importing this registers what the configs in configs/det3d name."""
+
+from transfer.detection3d import loading
+from transfer.detection3d.bev import DualAttnBEV
+from transfer.detection3d.repairs import apply_repairs
+
+__all__ = ['DualAttnBEV', 'apply_repairs', 'loading']
+
+apply_repairs()

@@ -6,8 +6,8 @@
 #   tools/check_gpu.sh [FOLDER [STEP ...]]
 #
 # FOLDER (default: $OUT, or work_dirs/check_gpu) receives summary.txt, log.txt and the measurements as JSON.
-# STEP is one or more of: build report tests sanitizer ops models; without any, all run. A step that fails does not stop
-# the others; the exit status is 1 when one failed.
+# STEP is one or more of: build report tests sanitizer ops models bev; without any, all but bev run, which needs mmdet3d.
+# A step that fails does not stop the others; the exit status is 1 when one failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -69,6 +69,7 @@ run models 'forward, bf16' "$PYTHON" tools/benchmark.py --json "$folder/backbone
     backbone --device cuda --batch 64 --dtype bf16
 run models 'training step, bf16' "$PYTHON" tools/benchmark.py --json "$folder/train_bf16.json" \
     train --device cuda --batch 64 --dtype bf16
+run bev "bird's-eye view, fp32" "$PYTHON" tools/benchmark.py --json "$folder/bev_fp32.json" bev --device cuda
 
 echo "details in $folder"
 exit $failed

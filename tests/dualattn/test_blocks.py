@@ -34,3 +34,11 @@ def test_only_inference_is_cut(mlp, monkeypatch):
     rows.clear()
     mlp(x).sum().backward()
     assert rows == [36] and mlp.fc1.weight.grad.abs().sum() > 0
+
+
+def test_half_precision_is_not_cut(mlp):
+    rows = []
+    mlp.bfloat16().fc2.register_forward_pre_hook(lambda module, args: rows.append(args[0].numel() // 32))
+    with torch.no_grad():
+        mlp(torch.randn(2, 3, 6, 8, dtype=torch.bfloat16))
+    assert rows == [36]

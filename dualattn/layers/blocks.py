@@ -40,8 +40,8 @@ class PiecewiseMlp(Mlp):
     """timm's Mlp on (..., C) tokens, which a CPU computes piece by piece where no gradient is wanted.
 
     The hidden map, `mlp_ratio` times as large as the input, then never leaves the cache: on a CPU, writing it costs as
-    much time as the matrix products, and it is the largest tensor of an inference. Half precision gains nothing from it:
-    its hidden map is half as large, and small products cost it more.
+    much time as the matrix products, and it is the largest tensor of an inference. Half precision stays whole: its map
+    is half as large, and small products cost it more.
     """
 
     def __init__(self, in_features: int, hidden_features: int, **kwargs):

@@ -8,7 +8,9 @@ class_names = ['Pedestrian', 'Cyclist', 'Car']
 point_cloud_range = [0, -20, -3, 57.6, 20, 1]
 model = dict(
     data_preprocessor=dict(voxel_layer=dict(point_cloud_range=point_cloud_range)),
-    middle_encoder=dict(sparse_shape=[41, 800, 1152]),
+    # the running means follow a few hundred iterations
+    middle_encoder=dict(sparse_shape=[41, 800, 1152], norm_cfg=dict(type='BN1d', eps=1e-3, momentum=0.1)),
+    neck=dict(norm_cfg=dict(type='BN', eps=1e-3, momentum=0.1)),
     bbox_head=dict(
         anchor_generator=dict(
             ranges=[[0, -20, -0.6, 57.6, 20, -0.6], [0, -20, -0.6, 57.6, 20, -0.6], [0, -20, -1.78, 57.6, 20, -1.78]])))
@@ -44,7 +46,7 @@ val_evaluator = dict(ann_file=data_root + 'kitti_infos_val.pkl')
 test_evaluator = val_evaluator
 
 default_hooks = dict(logger=dict(interval=10))
-train_cfg = dict(max_epochs=6, val_interval=6)
+train_cfg = dict(max_epochs=10, val_interval=10)
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=2, eta_min=2e-3, end=2, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=4, eta_min=1e-6, begin=2, end=6, convert_to_iter_based=True)]
+    dict(type='CosineAnnealingLR', T_max=4, eta_min=2e-3, end=4, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=6, eta_min=1e-6, begin=4, end=10, convert_to_iter_based=True)]

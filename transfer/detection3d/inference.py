@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,11 @@ class PointCloudDetector:
         init_default_scope(cfg.default_scope)
         weights, meta = read_weights(checkpoint)
         self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
-        check_weights(checkpoint, weights, self.model.state_dict())
+        expected = self.model.state_dict()
+        check_weights(checkpoint, weights, expected)
+        # spconv turns weights round that do not tell its version, as those of a .safetensors file
+        weights = OrderedDict(weights)
+        weights._metadata = expected._metadata
         self.model.load_state_dict(weights)
         self.model.to(device).eval()
         self.model.cfg = cfg

@@ -260,7 +260,7 @@ def test_detector_writes_picture_and_description(trained, kitti, tmp_path):
     assert found['point_cloud'] == str(cloud) and [item['name'] for item in found['objects']] == ['Pedestrian', 'Car']
     assert np.allclose(found['objects'][1]['center'], [10, 0, -.9], atol=1e-5)
     assert np.allclose([*found['objects'][1]['size'], found['objects'][1]['yaw']], [3.9, 1.6, 1.5, .1])
-    pixels = np.asarray(Image.open(tmp_path / 'a.png')).astype(int)
+    pixels = np.asarray(Image.open(tmp_path / 'a.png').convert('RGB')).astype(int)
     assert ((pixels[..., 0] > 200) & (pixels[..., 1:].max(axis=2) < 80)).sum() > 50  # red lines
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.json', 'a.png']
 

@@ -183,9 +183,12 @@ def test_the_log_holds_every_term(build):
 def test_the_gradient_penalty_trains_the_critic(build):
     """With a large weight it pulls the critic's slope towards one."""
     system = build(gradient_penalty=dict(type='GradientPenalty', loss_weight=100.0), **ADVERSARY)
-    optim = optimizers(system, lr=0.0, critic_lr=1e-3)
-    penalties = [float(system.train_step(batch(0), optim)['loss_gp']) for _ in range(10)]
-    assert penalties[-1] < 0.5 * penalties[0]
+    optim = optimizers(system, lr=0.0, critic_lr=3e-4)
+    penalties = []
+    for _ in range(12):
+        torch.manual_seed(0)  # the same points between real and fake images at every step
+        penalties.append(float(system.train_step(batch(0), optim)['loss_gp']))
+    assert penalties[-1] < 0.1 * penalties[0]
 
 
 # --- accumulation, mixed precision, compilation

@@ -12,6 +12,7 @@ from engine.checkpoints import (
 )
 from engine.data import DataError
 from engine.divergence import StopOnNaNHook, TrainingDivergedError
+from engine.files import write_aside
 from engine.loops import ResumableIterTrainLoop
 from engine.reduction import MeanLossHook
 from engine.runner import StrictRunner
@@ -35,4 +36,5 @@ __all__ = [
     'find_latest_checkpoint',
     'mix_seed',
     'read_checkpoint',
+    'write_aside',
 ]

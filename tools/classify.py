@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 import torch
 
-from engine import CheckpointError, DataError
+from engine import CheckpointError, DataError, write_aside
 
 EXAMPLES = """examples:
   python tools/classify.py dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\
@@ -56,9 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         for item in results[path]:
             print(f'  {item["score"]:7.2%}  {item["name"]}')
     if args.out:
-        aside = args.out.with_name(f'.{os.getpid()}{args.out.name}')
-        aside.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
-        os.replace(aside, args.out)
+        with write_aside(args.out) as aside:
+            aside.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
     for failure in failures:
         print(f'failed: {failure}', file=sys.stderr)
     return 1 if failures else 0

@@ -1,7 +1,6 @@
 """Boxes and masks on photographs, from a config and a checkpoint."""
 
 import json
-import os
 from pathlib import Path
 
 import mmcv
@@ -12,7 +11,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
 
-from engine import DataError, check_weights
+from engine import DataError, check_weights, write_aside
 from transfer.weights import read_weights
 
 __all__ = ['ImageDetector']
@@ -96,11 +95,10 @@ class ImageDetector:
                 item['segmentation'] = dict(size=codes[i]['size'], counts=codes[i]['counts'].decode('ascii'))
             objects.append(item)
         image = mmcv.imread(result.img_path, channel_order='rgb')
-        aside = Path(picture).with_name(f'.{os.getpid()}{Path(picture).name}')
-        self.visualizer.add_datasample(
-            'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold)
-        os.replace(aside, picture)
-        aside = Path(text).with_name(f'.{os.getpid()}{Path(text).name}')
-        aside.write_text(json.dumps(dict(image=result.img_path, objects=objects), indent=1) + '\n', encoding='utf-8')
-        os.replace(aside, text)
+        with write_aside(picture) as aside:
+            self.visualizer.add_datasample(
+                'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold)
+        with write_aside(text) as aside:
+            aside.write_text(
+                json.dumps(dict(image=result.img_path, objects=objects), indent=1) + '\n', encoding='utf-8')
         return len(objects)

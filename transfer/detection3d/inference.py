@@ -1,7 +1,6 @@
 """Boxes in a point cloud, from a config and a checkpoint, and the picture of them from above."""
 
 import json
-import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData
 
-from engine import check_weights
+from engine import check_weights, write_aside
 from transfer.weights import read_weights
 
 __all__ = ['PointCloudDetector', 'draw_bird_eye_view']
@@ -115,7 +114,9 @@ class PointCloudDetector:
             objects.append(item)
         draw_bird_eye_view(
             picture, self.read_points(result.lidar_path), self.range, boxes, [item['name'] for item in objects])
-        _write_aside(text, json.dumps(dict(point_cloud=result.lidar_path, objects=objects), indent=1) + '\n')
+        with write_aside(text) as aside:
+            aside.write_text(
+                json.dumps(dict(point_cloud=result.lidar_path, objects=objects), indent=1) + '\n', encoding='utf-8')
         return len(objects)
 
 
@@ -152,12 +153,5 @@ def draw_bird_eye_view(
             axes.plot(*np.stack([center, front]).T, color=color, linewidth=1)
             if labels is not None:
                 axes.annotate(labels[i], corners[0], color=color, fontsize=6, annotation_clip=True)
-    aside = Path(path).with_name(f'.{os.getpid()}{Path(path).name}')
-    figure.savefig(aside)
-    os.replace(aside, path)
-
-
-def _write_aside(path: str | Path, text: str) -> None:
-    aside = Path(path).with_name(f'.{os.getpid()}{Path(path).name}')
-    aside.write_text(text, encoding='utf-8')
-    os.replace(aside, path)
+    with write_aside(path) as aside:
+        figure.savefig(aside)

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
   # a checkpoint of your own training
   python tools/test.py configs/colorize/mpt_base.py work_dirs/mpt_base/iter_200000.pth
 
-  # a detector, with truth and prediction drawn side by side for every image
+  # a detector, with truth and prediction drawn for every image, or for every point cloud from above
   python tools/test.py configs/det/mask_rcnn_dualattn_t.py work_dirs/mask_rcnn_dualattn_t/epoch_36.pth --show-dir found
 """
 

@@ -2,7 +2,9 @@
 _base_ = ['mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_head-circlenms_8xb4-cyclic-20e_nus-3d.py']
 
 custom_imports = dict(imports=['engine', 'transfer.detection3d'], allow_failed_imports=False)
-default_hooks = dict(checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3))
+default_hooks = dict(
+    checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
+    visualization=dict(_delete_=True, type='BirdEyeViewHook'))
 custom_hooks = [dict(type='SeedIterationHook'), dict(type='MeanLossHook'), dict(type='StopOnNaNHook')]
 randomness = dict(seed=0)
 

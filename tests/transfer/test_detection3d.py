@@ -160,6 +160,20 @@ def test_training_measures_and_stores(trained):
     assert any('Kitti metric/pred_instances_3d/KITTI/Overall_3D_AP11_moderate' in row for row in scalars)
 
 
+def test_test_draws_truth_and_prediction(trained, tmp_path, monkeypatch):
+    """tools/test.py --show-dir writes a picture of each cloud, with the labels in green."""
+    work_dir, _ = trained
+    monkeypatch.setattr('sys.argv', [
+        'test.py', str(work_dir / 'config.py'), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path),
+        '--show-dir', 'seen'])
+    runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+    pictures = sorted(tmp_path.glob('*/seen/*'))
+    assert [path.name for path in pictures] == ['000000.png', '000001.png']
+    for path in pictures:
+        pixels = np.asarray(Image.open(path).convert('RGB')).astype(int)
+        assert ((pixels[..., 1] > 200) & (pixels[..., ::2].max(axis=2) < 80)).sum() > 50
+
+
 def test_resumed_training_is_the_uninterrupted_one(trained, kitti, tmp_path):
     work_dir, runner = trained
     cfg = make_config(kitti, tmp_path)

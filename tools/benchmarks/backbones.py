@@ -83,4 +83,4 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
     print_table(
         ['model', 'layout', 'images/s', 'its time / ours', 'peak MiB'],
         [[row['model'], row['layout'], f'{row["images_per_second"]:.1f}', f'{row["ratio"]:.2f}',
-          'unknown' if row['peak_bytes'] is None else f'{row["peak_bytes"] / 2 ** 20:.0f}'] for row in rows])
+          f'{row["peak_bytes"] / 2 ** 20:.0f}'] for row in rows])

@@ -68,4 +68,4 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
         ['system', 'backbone', 'map', 'ms', 'time / SECOND', 'GMACs', 'parameters', 'peak MiB'],
         [[row['system'], row['backbone'], ' x '.join(map(str, row['shape'][1:])), f'{row["seconds"] * 1e3:.1f}',
           f'{row["ratio"]:.2f}', f'{row["gmacs"]:.1f}', f'{row["parameters"] / 1e6:.2f} M',
-          '' if row['peak_bytes'] is None else f'{row["peak_bytes"] / 2 ** 20:.0f}'] for row in rows])
+          f'{row["peak_bytes"] / 2 ** 20:.0f}'] for row in rows])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from benchmarks.timing import measure_peak_memory, print_table, time_interleaved
+from benchmarks.timing import measure_resident_peak, print_table, time_interleaved
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [ROOT / 'configs' / 'colorize' / name for name in ('ddcolor_tiny.py', 'mpt_base.py')]
@@ -112,7 +112,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
         seconds = time_interleaved(sides, args.repeats, warm_up=1)
         first = next(iter(seconds.values()))
         rows += [dict(photo=size, pipeline=name, seconds=seconds[name], ratio=first / seconds[name],
-                      peak_bytes=measure_peak_memory(run)) for name, run in sides.items()]
+                      peak_bytes=measure_resident_peak(run)) for name, run in sides.items()]
     return rows
 
 

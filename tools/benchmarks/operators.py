@@ -111,8 +111,6 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
           *([f'{row["share_of_copy_bandwidth"]:.0%}'] if on_gpu else [])] for row in rows])
 
 
-def format_memory(peaks: dict[str, int | None]) -> str:
-    if None in peaks.values():
-        return 'unknown'
+def format_memory(peaks: dict[str, int]) -> str:
     others = min(value for name, value in peaks.items() if name != 'ours')
     return f'{peaks["ours"] / 2 ** 20:.1f}, {others / 2 ** 20:.1f}'

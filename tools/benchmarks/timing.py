@@ -2,16 +2,20 @@
 
 import ctypes
 import gc
+import itertools
+import json
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
-__all__ = ['DTYPES', 'measure_peak_memory', 'name_machine', 'print_table', 'time_interleaved']
+__all__ = ['DTYPES', 'measure_peak_memory', 'measure_resident_peak', 'name_machine', 'print_table', 'time_interleaved']
 
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -44,10 +48,11 @@ def time_interleaved(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int | None:
-    """Return the bytes that a run holds at its peak, above what was held before; None where this cannot be told.
+def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
+    """Return the bytes of the tensors that a run holds at its peak, above those held before, on any device.
 
-    On a CPU it is the resident memory of the process, whose high-water mark Linux lets a process set back.
+    It is what PyTorch's allocator counts. The resident memory of the process depends on what ran before: a heap keeps
+    what was freed, and takes more where the next block does not fit.
     """
     if device.startswith('cuda'):
         torch.cuda.synchronize()
@@ -56,6 +61,21 @@ def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int |
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder, 'trace.json')
+        record.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding='utf-8'))['traceEvents']
+    steps = sorted((event for event in events if event['name'] == '[memory]'), key=lambda event: event['ts'])
+    return max(itertools.accumulate((step['args']['Bytes'] for step in steps), initial=0))
+
+
+def measure_resident_peak(run: Callable[[], object]) -> int | None:
+    """Return the resident bytes that a run adds to the process at its peak; None where this cannot be told.
+
+    It sees what libraries beside PyTorch hold as well. Linux lets a process set its high-water mark back.
+    """
     reset = Path('/proc/self/clear_refs')
     if not reset.is_file():
         return None

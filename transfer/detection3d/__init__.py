@@ -3,7 +3,8 @@
 from transfer.detection3d import loading
 from transfer.detection3d.bev import DualAttnBEV
 from transfer.detection3d.repairs import apply_repairs
+from transfer.detection3d.visualization import BirdEyeViewHook
 
-__all__ = ['DualAttnBEV', 'apply_repairs', 'loading']
+__all__ = ['BirdEyeViewHook', 'DualAttnBEV', 'apply_repairs', 'loading']
 
 apply_repairs()

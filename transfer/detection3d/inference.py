@@ -1,4 +1,4 @@
-"""Boxes in a point cloud, from a config and a checkpoint, and the picture of them from above."""
+"""Boxes in a point cloud, from a config and a checkpoint."""
 
 import json
 from collections import OrderedDict
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmdet3d.apis import inference_detector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
@@ -17,9 +15,10 @@ from mmengine.registry import TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData
 
 from engine import check_weights, write_aside
+from transfer.detection3d.visualization import draw_bird_eye_view
 from transfer.weights import read_weights
 
-__all__ = ['PointCloudDetector', 'draw_bird_eye_view']
+__all__ = ['PointCloudDetector']
 
 
 class PointCloudDetector:
@@ -118,40 +117,3 @@ class PointCloudDetector:
             aside.write_text(
                 json.dumps(dict(point_cloud=result.lidar_path, objects=objects), indent=1) + '\n', encoding='utf-8')
         return len(objects)
-
-
-def draw_bird_eye_view(
-        path: str | Path,
-        points: np.ndarray,
-        point_cloud_range: list[float],
-        boxes: LiDARInstance3DBoxes,
-        names: list[str],
-        truth: LiDARInstance3DBoxes | None = None,
-) -> None:
-    """Draw a point cloud from above, with boxes whose front is marked and named.
-
-    Args:
-        path: the file of the picture, with a suffix such as .jpg or .png.
-        points: (N, C) float, x, y, z in metres first; z gives the colour.
-        point_cloud_range: x, y, z of the lower and of the upper corner, in metres.
-        boxes: N boxes, drawn in red.
-        names: N names.
-        truth: boxes to draw in green.
-    """
-    x0, y0, z0, x1, y1, z1 = point_cloud_range
-    figure = Figure(figsize=(10, max(2., 10 * (y1 - y0) / (x1 - x0))), dpi=120, layout='tight')
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(aspect='equal', xlim=(x0, x1), ylim=(y0, y1), xlabel='x [m]', ylabel='y [m]')
-    axes.set_facecolor('black')
-    axes.scatter(points[:, 0], points[:, 1], s=.4, c=points[:, 2], cmap='viridis', vmin=z0, vmax=z1, linewidths=0)
-    for group, color, labels in ((truth, 'lime', None), (boxes, 'red', names)):
-        if group is None or not len(group):
-            continue
-        for i, corners in enumerate(group.corners.numpy()[:, [0, 3, 7, 4], :2]):
-            axes.plot(*np.vstack([corners, corners[:1]]).T, color=color, linewidth=1)
-            center, front = corners.mean(axis=0), corners[2:].mean(axis=0)
-            axes.plot(*np.stack([center, front]).T, color=color, linewidth=1)
-            if labels is not None:
-                axes.annotate(labels[i], corners[0], color=color, fontsize=6, annotation_clip=True)
-    with write_aside(path) as aside:
-        figure.savefig(aside)

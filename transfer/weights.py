@@ -1,16 +1,20 @@
-"""Weights from files: training checkpoints of mmengine and timm, and safetensors; read without running code."""
+"""Weights from files, of mmengine, timm or safetensors, read without running code; and the models they belong to."""
 
 import argparse
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine import CheckpointError, read_checkpoint
+from engine import CheckpointError, check_weights, read_checkpoint
 
-__all__ = ['check_init_cfg', 'read_weights', 'select_prefix']
+__all__ = ['check_init_cfg', 'load_trained', 'read_weights', 'select_prefix']
 
 # where training tools keep weights inside their files, the averaged ones first
 _NESTS = ('state_dict_ema', 'state_dict', 'model')
@@ -72,3 +76,34 @@ def check_init_cfg(init_cfg: dict | None) -> None:
     if init_cfg.get('type') != 'Pretrained' or 'checkpoint' not in keys or keys - {'type', 'checkpoint', 'prefix'}:
         raise ValueError("init_cfg has to be None or dict(type='Pretrained', checkpoint=PATH, prefix=...); "
                          f'got {dict(init_cfg)}')
+
+
+def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> tuple[nn.Module, Config, dict]:
+    """Build the model of a config with the weights of its training, ready to predict.
+
+    Args:
+        config: config file of the training.
+        checkpoint: weights of that training, .pth or .safetensors.
+        device: where the model runs.
+
+    Returns:
+        The model in evaluation mode, its config, and what the checkpoint says about its training, empty if nothing.
+
+    Raises:
+        FileNotFoundError: there is no such config or checkpoint.
+        CheckpointError: the checkpoint is broken or not of this config.
+    """
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    weights, meta = read_weights(checkpoint)
+    for part in (cfg.model, *cfg.model.values()):  # the weights to begin a training with may be on another machine
+        if isinstance(part, dict) and 'init_cfg' in part:
+            part['init_cfg'] = None
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    expected = model.state_dict()
+    check_weights(checkpoint, weights, expected)
+    # spconv turns weights round that do not tell its version, as those of a .safetensors file
+    weights = OrderedDict(weights)
+    weights._metadata = expected._metadata
+    model.load_state_dict(weights)
+    return model.to(device).eval(), cfg, meta

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from timm.data import ImageNetInfo, create_transform
 
-from engine import DataError, check_weights
+from engine import DataError
 from transfer.classification.dataset import read_image
-from transfer.weights import read_weights
+from transfer.weights import load_trained
 
 __all__ = ['PhotoClassifier']
 
@@ -32,12 +30,7 @@ class PhotoClassifier:
     """
 
     def __init__(self, config: str, checkpoint: str, device: str = 'cpu'):
-        cfg = Config.fromfile(config)
-        init_default_scope(cfg.default_scope)
-        weights, meta = read_weights(checkpoint)
-        self.model = MODELS.build(dict(cfg.model, init_cfg=None)).to(device).eval()
-        check_weights(checkpoint, weights, self.model.state_dict())
-        self.model.load_state_dict(weights)
+        self.model, cfg, meta = load_trained(config, checkpoint, device)
         self.device = device
         dataset = cfg.test_dataloader.dataset
         self.transform = create_transform(**dataset.transform)

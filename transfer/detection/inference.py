@@ -7,12 +7,10 @@ import mmcv
 from mmdet.apis import inference_detector
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
+from mmengine.registry import VISUALIZERS
 
-from engine import DataError, check_weights, write_aside
-from transfer.weights import read_weights
+from engine import DataError, write_aside
+from transfer.weights import load_trained
 
 __all__ = ['ImageDetector']
 
@@ -33,14 +31,7 @@ class ImageDetector:
     """
 
     def __init__(self, config: str, checkpoint: str, device: str = 'cpu', score_threshold: float = 0.3):
-        cfg = Config.fromfile(config)
-        init_default_scope(cfg.default_scope)
-        weights, meta = read_weights(checkpoint)
-        cfg.model.backbone.init_cfg = None
-        self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
-        check_weights(checkpoint, weights, self.model.state_dict())
-        self.model.load_state_dict(weights)
-        self.model.to(device).eval()
+        self.model, cfg, meta = load_trained(config, checkpoint, device)
         self.model.cfg = cfg
         self.score_threshold = score_threshold
         dataset_meta = meta.get('dataset_meta', {})

@@ -1,22 +1,18 @@
 """Boxes in a point cloud, from a config and a checkpoint."""
 
 import json
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmdet3d.apis import inference_detector
-from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import TRANSFORMS, init_default_scope
+from mmengine.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
-from engine import check_weights, write_aside
+from engine import write_aside
 from transfer.detection3d.visualization import draw_bird_eye_view
-from transfer.weights import read_weights
+from transfer.weights import load_trained
 
 __all__ = ['PointCloudDetector']
 
@@ -36,17 +32,7 @@ class PointCloudDetector:
     """
 
     def __init__(self, config: str, checkpoint: str, device: str = 'cpu', score_threshold: float = 0.3):
-        cfg = Config.fromfile(config)
-        init_default_scope(cfg.default_scope)
-        weights, meta = read_weights(checkpoint)
-        self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
-        expected = self.model.state_dict()
-        check_weights(checkpoint, weights, expected)
-        # spconv turns weights round that do not tell its version, as those of a .safetensors file
-        weights = OrderedDict(weights)
-        weights._metadata = expected._metadata
-        self.model.load_state_dict(weights)
-        self.model.to(device).eval()
+        self.model, cfg, meta = load_trained(config, checkpoint, device)
         self.model.cfg = cfg
         self.classes = meta.get('dataset_meta', {}).get('classes') or cfg.test_dataloader.dataset.metainfo.classes
         self.range = list(cfg.model.data_preprocessor.voxel_layer.point_cloud_range)

@@ -7,7 +7,8 @@
 #
 # FOLDER (default: $OUT, or work_dirs/check_gpu) receives summary.txt, log.txt and the measurements as JSON.
 # STEP is one or more of: build report tests sanitizer ops models bev; without any, all but bev run, which needs mmdet3d.
-# A step that fails does not stop the others; the exit status is 1 when one failed.
+# A step that fails does not stop the others; the exit status is 1 when one failed. A part of a step that takes longer
+# than STEP_LIMIT seconds (default 540) is ended: a kernel that hangs would take all the time there is.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,7 +32,7 @@ run() {
     local name=$2 begin=$SECONDS status=0
     shift 2
     printf '\n=== %s: %s\n' "$name" "$*" >>"$folder/log.txt"
-    "$@" >>"$folder/log.txt" 2>&1 || status=$?
+    timeout -k 10 "${STEP_LIMIT:-540}" bash -c '"$@"' step "$@" >>"$folder/log.txt" 2>&1 || status=$?
     if [ $status -ne 0 ]; then
         failed=1
         tail -n 15 "$folder/log.txt"
@@ -46,21 +47,26 @@ assert torch.cuda.is_available(), "torch sees no GPU"
 assert library.has_cuda_kernels(), "the CUDA kernels were not built"'
 }
 
-# our kernels alone, each tensor in an allocation of its own, so that a neighbour does not hide an access beyond it
+# Our kernels alone: libraries ask the driver for functions that it may lack, which is no fault. Each tensor has an
+# allocation of its own, so that a neighbour does not hide an access beyond it.
 sanitize() {
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$1" --error-exitcode 1 --kernel-name kns=dualattn \
-        "$PYTHON" -m pytest -q -p no:cacheprovider --timeout 1200 tests/dualattn/test_ops.py \
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" --tool "$1" --report-api-errors no --error-exitcode 1 \
+        --kernel-name kns=dualattn "$PYTHON" -m pytest -q -p no:cacheprovider --timeout 300 tests/dualattn/test_ops.py \
         -m gpu -k 'memory_layout or shapes_on_cuda or fca_on_cuda'
 }
+export PYTHON sanitizer
+export -f needs_gpu sanitize
 
 run build build env DUALATTN_BUILD=cuda "$PYTHON" setup.py build_ext --inplace --force
 run report gpu nvidia-smi
 run report report "$PYTHON" -m dualattn.ops
 run report kernels needs_gpu
-run tests 'tests on the GPU' "$PYTHON" -m pytest -q -m gpu --durations 5 tests/dualattn
+run tests 'tests on the GPU' "$PYTHON" -m pytest -q -m gpu --durations 5 --timeout 120 \
+    -o timeout_method=thread tests/dualattn/test_ops.py
 run tests 'tests of the operators' "$PYTHON" -m pytest -q -m 'not gpu' tests/dualattn/test_ops.py
 run sanitizer memcheck sanitize memcheck
 run sanitizer racecheck sanitize racecheck
+run sanitizer synccheck sanitize synccheck
 for dtype in bf16 fp32; do
     run ops "operators, $dtype" "$PYTHON" tools/benchmark.py --json "$folder/ops_$dtype.json" \
         ops --device cuda --batch 64 --dtype $dtype

@@ -38,7 +38,7 @@ void check_map(const Tensor& qkv, int64_t parts) {
   STD_TORCH_CHECK(qkv.dim() == 4, "qkv has to be (B, H, W, 3C), got ", qkv.dim(), " dimensions");
   STD_TORCH_CHECK(qkv.size(1) > 0 && qkv.size(2) > 0, "qkv holds no token: H and W have to be positive");
   STD_TORCH_CHECK(
-      parts > 0 && qkv.size(3) > 0 && qkv.size(3) % (3 * parts) == 0, "qkv has to hold 3 * ", parts,
+      parts > 0 && parts <= qkv.size(3) && qkv.size(3) % (3 * parts) == 0, "qkv has to hold 3 * ", parts,
       " parts of equal width, got ", qkv.size(3), " channels");
   STD_TORCH_CHECK(
       qkv.size(3) / (3 * parts) <= kMaxDim, "a head or group has at most ", kMaxDim, " channels, got ",

@@ -78,11 +78,14 @@ def _fca_setup_context(ctx, inputs, output) -> None:
     qkv, *ctx.arguments = inputs
     _, attention = output
     ctx.mark_non_differentiable(attention)
+    ctx.set_materialize_grads(False)  # no map of zeros as the gradient of the attention
     if ctx.needs_input_grad[0]:
         ctx.save_for_backward(qkv, attention)
 
 
-def _fca_autograd(ctx, grad: Tensor, grad_attention: Tensor | None):
+def _fca_autograd(ctx, grad: Tensor | None, grad_attention: None):
+    if grad is None:
+        return None, None, None
     qkv, attention = ctx.saved_tensors
     return torch.ops.dualattn.fca_backward(grad, qkv, attention, *ctx.arguments), None, None
 

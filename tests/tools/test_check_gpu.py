@@ -32,7 +32,7 @@ def test_every_step_runs_and_is_logged(check_gpu, tmp_path):
     done, steps = check_gpu()
     assert done.returncode == 0, done.stdout
     assert set(steps.values()) == {'ok'}
-    assert {'build', 'gpu', 'report', 'tests on the GPU', 'memcheck', 'racecheck', 'operators, bf16'} <= set(steps)
+    assert {'build', 'gpu', 'report', 'tests on the GPU', 'memcheck', 'racecheck', 'synccheck', 'operators, bf16'} <= set(steps)
     log = (tmp_path / 'out' / 'log.txt').read_text()
     assert 'one GPU' in log
     assert 'DUALATTN_BUILD=cuda' in log
@@ -42,10 +42,10 @@ def test_a_failed_step_is_reported_and_does_not_stop_the_others(check_gpu):
     done, steps = check_gpu(broken='-m pytest')
     assert done.returncode == 1
     assert {name for name, status in steps.items() if status == 'FAILED'} == {
-        'tests on the GPU', 'tests of the operators', 'memcheck', 'racecheck'}
+        'tests on the GPU', 'tests of the operators', 'memcheck', 'racecheck', 'synccheck'}
     assert steps['operators, fp32'] == 'ok'
     assert 'no luck' in done.stdout
 
 
 def test_steps_can_be_chosen(check_gpu):
-    assert set(check_gpu('build', 'sanitizer')[1]) == {'build', 'memcheck', 'racecheck'}
+    assert set(check_gpu('build', 'sanitizer')[1]) == {'build', 'memcheck', 'racecheck', 'synccheck'}

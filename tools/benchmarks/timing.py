@@ -26,16 +26,24 @@ def time_interleaved(
     """Run every side once a round and return the median seconds of each.
 
     A CPU is timed by the seconds that this process computed, summed over its threads: the figure of one thread then
-    does not depend on what else the machine does, as far as caches allow. A GPU is timed by its own events.
+    does not depend on what else the machine does, as far as caches allow. A GPU is timed by its own events, with
+    nothing in its caches, and without the gaps in which it would wait for the CPU.
     """
     seconds = {name: [] for name in sides}
+    queueing = dict.fromkeys(sides, 0.)  # seconds that the CPU took for the call of the round before
+    on_gpu = device.startswith('cuda')
+    flush = torch.zeros(2 ** 26, device=device) if on_gpu else None  # 256 MiB, more than a cache holds
     for round_ in tqdm(range(repeats + warm_up), leave=False, unit='round'):
         for name, run in sides.items():
-            if device.startswith('cuda'):
-                torch.cuda._sleep(4_000_000)  # about 2 ms, in which the CPU queues the whole call: no gaps are timed
+            if on_gpu:
+                flush.sum()
+                # the GPU rests while the CPU queues the whole call, at 2e9 cycles a second or less
+                torch.cuda._sleep(int(3e9 * min(queueing[name], .2)))
                 start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
                 start.record()
+                begin = time.perf_counter()
                 run()
+                queueing[name] = time.perf_counter() - begin
                 end.record()
                 end.synchronize()
                 elapsed = start.elapsed_time(end) / 1e3

@@ -82,13 +82,14 @@ def draw_bird_eye_view(
     axes = figure.add_subplot(aspect='equal', xlim=(x0, x1), ylim=(y0, y1), xlabel='x [m]', ylabel='y [m]')
     axes.set_facecolor('black')
     axes.scatter(points[:, 0], points[:, 1], s=.4, c=points[:, 2], cmap='viridis', vmin=z0, vmax=z1, linewidths=0)
-    for group, color, labels in ((truth, 'lime', None), (boxes, 'red', names)):
+    # a wide line below a narrow one: both can be seen where they agree
+    for group, color, width, labels in ((truth, 'lime', 3, None), (boxes, 'red', 1, names)):
         if group is None or not len(group):
             continue
         for i, corners in enumerate(group.corners.numpy()[:, [0, 3, 7, 4], :2]):
-            axes.plot(*np.vstack([corners, corners[:1]]).T, color=color, linewidth=1)
+            axes.plot(*np.vstack([corners, corners[:1]]).T, color=color, linewidth=width)
             center, front = corners.mean(axis=0), corners[2:].mean(axis=0)
-            axes.plot(*np.stack([center, front]).T, color=color, linewidth=1)
+            axes.plot(*np.stack([center, front]).T, color=color, linewidth=width)
             if labels is not None:
                 axes.annotate(labels[i], corners[0], color=color, fontsize=6, annotation_clip=True)
     with write_aside(path) as aside:

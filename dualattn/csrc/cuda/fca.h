@@ -52,7 +52,7 @@ struct FcaItem {
 template <int kWidth>
 struct ChannelMatrix {
   static constexpr int kStride = kWidth + 8;
-  float values[kWidth][kStride];
+  alignas(16) float values[kWidth][kStride];  // read four at a time
 
   // *this = a matrix (dim, dim) in global memory
   __device__ void load(const float* source, int dim) {

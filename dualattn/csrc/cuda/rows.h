@@ -33,6 +33,7 @@ __device__ inline void write_rows(const T* matrix, int dim, int lane, const Targ
     *reinterpret_cast<uint4*>(to + channel) =
         *reinterpret_cast<const uint4*>(matrix + row * kStride<kWidth> + channel);
   }
+  __syncwarp();  // rows that are left out part the lanes; what follows wants all of them
 }
 
 }  // namespace dualattn::cuda

@@ -32,7 +32,8 @@ def test_every_step_runs_and_is_logged(check_gpu, tmp_path):
     done, steps = check_gpu()
     assert done.returncode == 0, done.stdout
     assert set(steps.values()) == {'ok'}
-    assert {'build', 'gpu', 'report', 'tests on the GPU', 'memcheck', 'racecheck', 'synccheck', 'operators, bf16'} <= set(steps)
+    assert {'build', 'gpu', 'report', 'tests on the GPU', 'memcheck', 'racecheck', 'synccheck',
+            'operators, bf16'} <= set(steps)
     log = (tmp_path / 'out' / 'log.txt').read_text()
     assert 'one GPU' in log
     assert 'DUALATTN_BUILD=cuda' in log

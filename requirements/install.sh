@@ -8,7 +8,8 @@
 #   PYTHON           the interpreter that makes it (python3)
 #   DUALATTN_WHEELS  where the compiled mmcv wheel is kept (~/.cache/dualattn/wheels)
 #   MAX_JOBS         compilers that run at once, each with up to 2 GB of memory (2)
-#   FORCE_CUDA=1     compiles mmcv's CUDA operators too; needs nvcc, and has not been tested
+#   FORCE_CUDA=1     for detectors on GPUs: compiles mmcv's CUDA operators too, which needs nvcc, and takes the packages
+#                    of spconv that have CUDA kernels; has not been tested
 set -eu
 
 set=${1:-}
@@ -78,6 +79,15 @@ print(f'torch-{torch.__version__}-{sys.implementation.cache_tag}-{sysconfig.get_
         fail "the operators in $cache do not load with this torch; delete that folder and run again"
 }
 
+# The packages with CUDA kernels have other names, but the same modules as those without.
+install_with_cuda() {
+    lock=$(mktemp)
+    trap 'rm -f "$lock"' EXIT
+    sed -e '/^-r /d' -e 's/^cumm==/cumm-cu126==/' -e 's/^spconv==/spconv-cu126==/' "$here/transfer.txt" >"$lock"
+    "$python" -m pip uninstall --disable-pip-version-check --yes cumm spconv
+    install -r "$lock"
+}
+
 compile_mmcv() {
     command -v "${CXX:-c++}" >/dev/null ||
         fail "mmcv has to be compiled, but there is no C++ compiler (Debian, Ubuntu: apt install g++)"
@@ -112,5 +122,9 @@ install -r "$here/build.txt"
 if [ "$set" = transfer ]; then
     install -r "$here/core.txt"
     install_mmcv
+    if [ "${FORCE_CUDA:-0}" = 1 ]; then
+        install_with_cuda
+        exit
+    fi
 fi
 install -r "$here/$set.txt"

@@ -419,6 +419,7 @@ def test_mmcv_is_compiled_once_and_kept_only_when_whole(installer, tmp_path):
                 echo half > "$2/mmcv-2.1.0-any.whl"
                 exit ${COMPILER_EXIT:-0} ;;
             *--force-reinstall*) echo "installed ${8##*/}" ;;
+            *'pip install'*/tmp*) shift $(($# - 1)); echo "pins:" $(cat "$1") ;;
         esac
         """)
     stand_in.chmod(0o755)
@@ -442,6 +443,12 @@ def test_mmcv_is_compiled_once_and_kept_only_when_whole(installer, tmp_path):
     assert second.returncode == 0
     assert 'compiled' not in second.stdout
     assert 'installed mmcv-2.1.0-any.whl' in second.stdout
+
+    (tmp_path / 'requirements' / 'transfer.txt').write_text('-r core.txt\nmmcv==2.1.0\ncumm==0.7.11\nspconv==2.3.8\n')
+    on_gpus = installer('transfer', **{**variables, 'FORCE_CUDA': '1'})
+    assert on_gpus.returncode == 0, on_gpus.stderr
+    assert "compiled with -O2 -g0, 3 jobs, GPUs '0'" in on_gpus.stdout
+    assert on_gpus.stdout.endswith('pins: mmcv==2.1.0 cumm-cu126==0.7.11 spconv-cu126==2.3.8\n')
 
     without = installer('transfer', **{**variables, 'DUALATTN_WHEELS': str(tmp_path / 'empty'), 'CXX': 'no-compiler'})
     assert without.returncode != 0

@@ -53,5 +53,5 @@ test_evaluator = val_evaluator
 default_hooks = dict(logger=dict(interval=10))
 train_cfg = dict(max_epochs=30, val_interval=10)
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=8, eta_min=3e-3, end=8, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=22, eta_min=1e-6, begin=8, end=30, convert_to_iter_based=True)]
+    dict(type='CosineAnnealingLR', T_max=8, eta_min_ratio=30, end=8, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=22, eta_min_ratio=1e-2, begin=8, end=30, convert_to_iter_based=True)]

@@ -15,8 +15,8 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 # one cycle of AdamW: the rate goes 1e-4, 1e-3, 1e-7, the momentum 0.95, 0.85, 0.95
 optim_wrapper = dict(optimizer=dict(lr=1e-4, betas=(0.95, 0.99), weight_decay=0.01))
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=16, eta_min=1e-3, end=16, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=24, eta_min=1e-7, begin=16, end=40, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=16, eta_min_ratio=10, end=16, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=24, eta_min_ratio=1e-3, begin=16, end=40, convert_to_iter_based=True),
     dict(type='CosineAnnealingMomentum', T_max=16, eta_min=0.85, end=16, convert_to_iter_based=True),
     dict(type='CosineAnnealingMomentum', T_max=24, eta_min=0.95, begin=16, end=40, convert_to_iter_based=True),
 ]

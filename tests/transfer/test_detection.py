@@ -101,6 +101,18 @@ def test_files_that_are_no_annotations(coco):
         check_annotations(root / 'broken.json', root, CLASSES)
 
 
+def test_images_without_annotations_are_for_tests_alone(coco):
+    """As the files of COCO's test-dev."""
+    root, content = coco
+    del content['annotations']
+    check_annotations(write(root, content), root / 'train2017', CLASSES, for_test=True)
+    with pytest.raises(DataError, match='no list of annotations'):
+        check_annotations(write(root, content), root / 'train2017', CLASSES)
+    content['annotations'] = []
+    with pytest.raises(DataError, match='no annotations at all'):
+        check_annotations(write(root, content), root / 'train2017', CLASSES, for_test=True)
+
+
 def test_outlines_are_for_masks(coco):
     root, content = coco
     content['annotations'][2]['segmentation'] = []

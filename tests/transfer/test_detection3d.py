@@ -140,6 +140,17 @@ def test_a_nuscenes_folder_without_tables(tmp_path):
         conversion.convert_nuscenes(tmp_path, tmp_path)
 
 
+def test_broken_clouds_of_nuscenes_are_named_together(tmp_path):
+    boxes = np.array([[10, 0, -.9, 4, 1.8, 1.5, .3]])
+    raw = make_nuscenes(tmp_path / 'raw', fill_boxes(boxes, 100, 5), boxes, ['vehicle.car'])
+    clouds = sorted((raw / 'samples' / 'LIDAR_TOP').iterdir())
+    clouds[0].write_bytes(b'1234567')
+    clouds[1].unlink()
+    with pytest.raises(DataError, match=rf'{clouds[0].name} has 7 bytes.*{clouds[1].name} is missing'):
+        conversion.convert_nuscenes(raw, tmp_path / 'out', version='v1.0-mini')
+    assert not (tmp_path / 'out').exists()
+
+
 # --- training, metrics, resume, prediction
 
 @pytest.fixture(scope='module')

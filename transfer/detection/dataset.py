@@ -33,11 +33,13 @@ class CheckedCocoDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Check the annotations, then read them as mmdet does."""
-        check_annotations(self.ann_file, self.data_prefix['img'], self.metainfo['classes'], self.with_mask)
+        check_annotations(
+            self.ann_file, self.data_prefix['img'], self.metainfo['classes'], self.with_mask, self.test_mode)
         return super().load_data_list()
 
 
-def check_annotations(path, image_folder, classes: Sequence[str], with_mask: bool = True) -> None:
+def check_annotations(
+        path, image_folder, classes: Sequence[str], with_mask: bool = True, for_test: bool = False) -> None:
     """Check a COCO annotation file against its images and the classes of a model.
 
     Images without objects are in order, as are boxes of no height or width and boxes that stick out by a hundredth of
@@ -48,6 +50,7 @@ def check_annotations(path, image_folder, classes: Sequence[str], with_mask: boo
         image_folder: where the images lie that it names.
         classes: names of the model's classes.
         with_mask: every object needs an outline.
+        for_test: the file may leave out the annotations, as that of COCO's test-dev does.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,12 +58,12 @@ def check_annotations(path, image_folder, classes: Sequence[str], with_mask: boo
             images or categories; classes have no category; or nothing is annotated at all. Every fault is named at
             once, with the number of entries and the first ids.
     """
-    content = _read(path)
-    images, annotations = content['images'], content['annotations']
+    content = _read(path, for_test)
+    images, annotations = content['images'], content.get('annotations')
     sizes = {image['id']: (image['width'], image['height']) for image in images}
     category_ids = {category['id'] for category in content['categories']}
     names = {category['name'] for category in content['categories']}
-    objects = [annotation for annotation in annotations if not annotation.get('ignore')]
+    objects = [annotation for annotation in annotations or () if not annotation.get('ignore')]
     faults = [
         *_list(f'images are not in {image_folder}', (
             f'{image["id"]} ({image["file_name"]})' for image in images
@@ -79,13 +82,13 @@ def check_annotations(path, image_folder, classes: Sequence[str], with_mask: boo
         *_list("of the model's classes have no category of that name; set metainfo.classes of the data sets to yours", (
             name for name in classes if name not in names)),
     ]
-    if not objects:
+    if not objects and annotations is not None:
         faults.append('there are no annotations at all')
     if faults:
         raise DataError(f'{path} cannot be used: ' + '; '.join(faults))
 
 
-def _read(path) -> dict:
+def _read(path, for_test: bool) -> dict:
     """Read the file and check that the parts are there that the rest relies on."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'no annotations at {path}: set data_root and ann_file of the data set, and ann_file '
@@ -96,6 +99,8 @@ def _read(path) -> dict:
         raise DataError(f'{path} is no JSON file ({error})') from error
     needed = dict(images=('id', 'file_name', 'width', 'height'), annotations=('id', 'image_id', 'category_id'),
                   categories=('id', 'name'))
+    if for_test and isinstance(content, dict) and 'annotations' not in content:
+        del needed['annotations']
     for section, keys in needed.items():
         entries = content.get(section) if isinstance(content, dict) else None
         if not isinstance(entries, list):

@@ -1,6 +1,7 @@
 """Info files and ground-truth databases for mmdet3d, by its own converters, from raw KITTI or nuScenes folders."""
 
 import importlib
+import json
 import os
 import sys
 import tempfile
@@ -65,6 +66,12 @@ def _check_kitti_frame(folder: Path, name: str, points: str) -> list[str]:
     return faults
 
 
+def _raise_faults(faults: list[str]) -> None:
+    if faults:
+        more = f' and {len(faults) - 20} more' if len(faults) > 20 else ''
+        raise DataError('; '.join(faults[:20]) + more)
+
+
 def _list_kitti_frames(root: Path, same_frames: bool) -> dict[str, list[str]]:
     """Read the names of the frames of each split."""
     splits = {split: root / 'ImageSets' / f'{split}.txt' for split in ('train', 'val')}
@@ -93,18 +100,15 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[
         The files written.
 
     Raises:
-        DataError: files are missing or broken; all of them are named, and nothing is written.
+        DataError: files are missing or broken; the first of them are named, and nothing is written.
     """
     folder = root / 'training'
     if not folder.is_dir():
         raise DataError(f'{folder} is missing: expected the folders calib, image_2, label_2 and velodyne in it')
     points = 'velodyne' if (folder / 'velodyne').is_dir() else 'velodyne_reduced'
     frames = _list_kitti_frames(root, same_frames)
-    faults = [fault for name in sorted({*frames['train'], *frames['val']})
-              for fault in _check_kitti_frame(folder, name, points)]
-    if faults:
-        more = f' and {len(faults) - 20} more' if len(faults) > 20 else ''
-        raise DataError('; '.join(faults[:20]) + more)
+    _raise_faults([fault for name in sorted({*frames['train'], *frames['val']})
+                   for fault in _check_kitti_frame(folder, name, points)])
 
     converter, update = _import_converter('kitti_converter'), _import_converter('update_infos_to_v2')
     for name in ('calib', 'image_2', 'label_2', points):
@@ -134,6 +138,24 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[
 # --- nuScenes
 
 
+def _check_nuscenes_clouds(root: Path, version: str) -> list[str]:
+    """Say which lidar files of the tables are missing or truncated."""
+    table = root / version / 'sample_data.json'
+    if not table.is_file():
+        return [f'{table} is missing']
+    faults = []
+    for entry in json.loads(table.read_text(encoding='utf-8')):
+        cloud = root / entry['filename']
+        if not entry['filename'].startswith(('samples/LIDAR_TOP/', 'sweeps/LIDAR_TOP/')):
+            continue
+        if not cloud.is_file():
+            faults.append(f'{cloud} is missing')
+        elif cloud.stat().st_size % 20:
+            faults.append(
+                f'{cloud} has {cloud.stat().st_size} bytes, not a multiple of 20 (5 float32 a point): truncated?')
+    return faults
+
+
 def convert_nuscenes(root: Path, out_dir: Path, version: str = 'v1.0-trainval', max_sweeps: int = 10) -> list[Path]:
     """Write nuscenes_infos_{train,val}.pkl, nuscenes_dbinfos_train.pkl and the database; for a test set, its infos.
 
@@ -147,12 +169,14 @@ def convert_nuscenes(root: Path, out_dir: Path, version: str = 'v1.0-trainval', 
         The files written.
 
     Raises:
-        DataError: tables or the key frames' folder are missing.
+        DataError: tables or folders are missing, or point clouds are missing or truncated; the first of them are named,
+            and nothing is written.
     """
     for folder in (root / version, root / 'samples' / 'LIDAR_TOP'):
         if not folder.is_dir():
             raise DataError(f'{folder} is missing: expected the tables in {root / version}, key frames in '
                                f'{root / "samples"} and sweeps in {root / "sweeps"}')
+    _raise_faults(_check_nuscenes_clouds(root, version))
     converter, update = _import_converter('nuscenes_converter'), _import_converter('update_infos_to_v2')
     out_dir.mkdir(parents=True, exist_ok=True)
     for path in root.iterdir():

@@ -1,7 +1,7 @@
 """What 3D detection needs repaired in its libraries, each repair off where it is not needed.
 
-Without a CUDA device: spconv 2.3.8 computes wrong sums and no gradients, and mmdet3d 1.4.0 cannot import its KITTI
-metric. On any device: mmdet3d 1.4.0 leaves out the initial bias of CenterPoint's heatmaps.
+For tensors of a CPU, spconv 2.3.8 computes wrong sums and no gradients. Without a CUDA device, mmdet3d 1.4.0 cannot
+import its KITTI metric. On any device it leaves out the initial bias of CenterPoint's heatmaps.
 """
 
 import importlib.util
@@ -122,35 +122,41 @@ def convolve_pairs_backward(
 
 
 def repair_sparse_convolution() -> bool:
-    """Let spconv convolve CPU tensors by `convolve_pairs`; needed where there is no CUDA device.
+    """Let spconv convolve CPU tensors by `convolve_pairs`; those of a GPU go to spconv, as ever.
 
     spconv's own scatter-add races between OpenMP threads, and its backward pass asks for a CUDA stream.
     """
-    if torch.cuda.is_available() or importlib.util.find_spec('spconv') is None:
+    if importlib.util.find_spec('spconv') is None:
         return False
     import spconv
     from spconv.constants import ALL_WEIGHT_IS_KRSC
     from spconv.pytorch import ops
-    if not spconv.__version__.startswith('2.3') or ops.indice_conv is _indice_conv:
+    if not spconv.__version__.startswith('2.3') or hasattr(ops.indice_conv, 'on_gpu'):
         return False
-    if not ALL_WEIGHT_IS_KRSC:
-        raise RuntimeError('spconv is set to another layout of its weights than (K, *kernel, C); unset the environment '
-                           'variable SPCONV_SAVED_WEIGHT_LAYOUT')
-    ops.indice_conv, ops.indice_conv_backward = _indice_conv, _indice_conv_backward
-    return True
 
-
-def _indice_conv(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse=False, subm=False,
+    def convolve(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse=False, subm=False,
                  algo=None, timer=None, bias=None, act_alpha=0., act_beta=0., act_type=None):
-    """Stand in for `spconv.pytorch.ops.indice_conv`; a fused activation is for spconv's own inference, on GPUs."""
-    out = convolve_pairs(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse, subm)
-    return out if bias is None else out + bias
+        """Stand in for `spconv.pytorch.ops.indice_conv`; a fused activation is for spconv's own inference, on GPUs."""
+        if features.is_cuda:
+            return convolve.on_gpu(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse, subm,
+                                   algo, timer, bias, act_alpha, act_beta, act_type)
+        if not ALL_WEIGHT_IS_KRSC:
+            raise RuntimeError('spconv is set to another layout of its weights than (K, *kernel, C); unset the '
+                               'environment variable SPCONV_SAVED_WEIGHT_LAYOUT')
+        out = convolve_pairs(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse, subm)
+        return out if bias is None else out + bias
 
-
-def _indice_conv_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse=False, subm=False,
+    def convolve_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse=False, subm=False,
                           algo=None, timer=None):
-    """Stand in for `spconv.pytorch.ops.indice_conv_backward`."""
-    return convolve_pairs_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm)
+        """Stand in for `spconv.pytorch.ops.indice_conv_backward`."""
+        if features.is_cuda:
+            return convolve_backward.on_gpu(
+                features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm, algo, timer)
+        return convolve_pairs_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm)
+
+    convolve.on_gpu, convolve_backward.on_gpu = ops.indice_conv, ops.indice_conv_backward
+    ops.indice_conv, ops.indice_conv_backward = convolve, convolve_backward
+    return True
 
 
 # --- overlaps in the KITTI metric

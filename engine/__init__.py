@@ -15,7 +15,7 @@ from engine.divergence import StopOnNaNHook, TrainingDivergedError
 from engine.files import write_aside
 from engine.loops import ResumableIterTrainLoop
 from engine.reduction import MeanLossHook
-from engine.runner import StrictRunner
+from engine.runner import StrictRunner, check_options
 from engine.seeding import SeedIterationHook, mix_seed
 
 # mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
@@ -32,6 +32,7 @@ __all__ = [
     'StrictRunner',
     'TrainingDivergedError',
     'WholeCheckpointHook',
+    'check_options',
     'check_weights',
     'find_latest_checkpoint',
     'mix_seed',

@@ -1,6 +1,8 @@
 """mmengine's Runner, with strict loading and with several processes on CPUs."""
 
+import inspect
 import os
+from collections.abc import Iterable
 
 import torch
 import torch.distributed
@@ -13,7 +15,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from engine.checkpoints import CheckpointError, check_weights, read_checkpoint
 
-__all__ = ['StrictRunner']
+__all__ = ['StrictRunner', 'check_options']
+
+# what Runner and torch's wrappers read from the config, beside Runner's own arguments
+_CONFIG_KEYS = {'model_wrapper_cfg', 'runner_type', 'sync_bn', 'find_unused_parameters', 'compile'}
 
 
 @RUNNERS.register_module()
@@ -87,3 +92,23 @@ class StrictRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+
+def check_options(options: dict, also_read: Iterable[str] = (), unread: tuple[str, ...] = ()) -> None:
+    """Refuse `--cfg-options` that nothing would read: a misspelt name, or a variable that the config has used already.
+
+    Args:
+        options: dotted names and values, as mmengine's `DictAction` parses them.
+        also_read: entries that the tool itself reads, beside those of the Runner.
+        unread: beginnings of the Runner's entries that this tool has no use for.
+
+    Raises:
+        SystemExit: an option has no effect; names it.
+    """
+    unread = ('self', 'cfg', 'launcher', *unread)
+    names = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS, *also_read}
+    names = sorted(name for name in names if not name.startswith(unread))
+    without_effect = sorted({key.split('.')[0] for key in options} - set(names))
+    if without_effect:
+        raise SystemExit(f'--cfg-options: {", ".join(without_effect)} would have no effect; what is read is '
+                         f'{", ".join(names)}')

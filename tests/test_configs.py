@@ -54,7 +54,7 @@ BUILDERS = {OPTIM_WRAPPERS: {'optimizer', 'paramwise_cfg'}, HOOKS: {'priority'},
 HANDED_ON = dict(EMAHook={'momentum'}, RandomResize={'keep_ratio'}, RandomChoiceResize={'keep_ratio'})
 # entries that Runner reads from the config, beside its arguments, and our tools' own
 TOP_LEVEL = {*inspect.signature(Runner.__init__).parameters, 'model_wrapper_cfg', 'sync_bn', 'custom_imports',
-             'test_overrides'}
+             'test_overrides', 'test_protocol'}
 WEIGHTS = ('weights', 'encoder_weights', 'generator_weights')
 
 
@@ -228,6 +228,27 @@ def test_a_test_needs_no_weights_of_the_training(config):
     config.merge_from_dict(config.get('test_overrides', {}))
     assert config.model.perceptual_loss is None
     assert not (config.model.generator.get('encoder_weights') or '').startswith('weights/')
+    assert config.model.get('generator_weights') is None
+
+
+def test_protocols_tell_what_the_test_data_are(config):
+    dataset, protocol = config.test_dataloader.dataset, config.test_protocol
+    crops = [step['size'] for step in dataset.prepare if step.type == 'torchvision/CenterCrop']
+    assert f'centre crop {crops[0]} x {crops[0]}' in protocol if crops else 'squeezed to 256 x 256' in protocol
+    if dataset.get('data_root') == 'data/imagenet/val':
+        # DDColor 4.1; without sort_by the 5,000 would be those of the first 100 classes
+        subset = (dataset.get('sort_by'), dataset.get('limit'))
+        assert protocol.startswith({(None, None): 'ImageNet val50k', ('name', 5000): 'ImageNet val5k'}[subset])
+    else:
+        assert protocol.startswith(dataset.get('data_root', dataset.type)) and dataset.get('limit') is None
+    assert [metric.type for metric in config.test_evaluator] == ['Colorfulness', 'MeanChroma', 'PSNR']
+
+
+def test_tables_are_tested_on_the_papers_images():
+    """MPT's tables on val50k, DDColor's ablations on val5k."""
+    for name, images in (('mpt_fca', 'val50k'), ('ddcolor_scale_4', 'val5k'), ('ddcolor_queries_50', 'val5k')):
+        config = Config.fromfile(ROOT / 'configs' / 'colorize' / 'ablations' / f'{name}.py')
+        assert config.test_protocol.startswith(f'ImageNet {images},'), name
 
 
 def test_perceptual_losses_with_weights_of_a_package():

@@ -1,7 +1,8 @@
 """Count the parameters and FLOPs of a network, and print the paper's numbers beside them.
 
-MODEL is any name that timm knows, `dualattn_*` included. CONFIG is a config of this repository: a colorizer's generator
-is counted on a lightness map, a detector on 1000 proposals and 100 masks.
+MODEL is any name that timm knows, `dualattn_*` included. CONFIG is a config of a colorizer, whose generator is counted
+on a lightness map, of a classifier, or of a two-stage detector, which is counted on 1000 proposals and 100 masks. What
+a 3D detector computes depends on the point cloud, so those have no count.
 """
 
 import argparse
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   python tools/get_flops.py dualattn_base_384 --table
   python tools/get_flops.py davit_tiny --shape 896 1280
   python tools/get_flops.py configs/colorize/mpt_base.py --shape 512 512 --table 3
+  python tools/get_flops.py configs/cls/dualattn_s_384_finetune.py
   python tools/get_flops.py configs/det/mask_rcnn_dualattn_t.py
 
 FLOPs are counted by fvcore as papers count them: a multiply-add is one. Convolutions, matrix products, attention,
@@ -56,8 +58,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int]]:
-    """Build a timm model and tell the shape (C, H, W) that it is made for."""
+def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int], str]:
+    """Build a timm model; tell the shape (C, H, W) that it is made for, and the name under which papers list it."""
     if not timm.is_model(args.network):
         near = difflib.get_close_matches(args.network, timm.list_models(), n=3)
         parser.error(f'{args.network!r} is neither a timm model nor a config file (*.py)'
@@ -65,11 +67,12 @@ def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tu
     kwargs = {} if args.in_chans is None else dict(in_chans=args.in_chans)
     model = timm.create_model(args.network, **kwargs)
     size = model.pretrained_cfg['input_size']
-    return model, [args.in_chans or size[0], *size[1:]]
+    return model, [args.in_chans or size[0], *size[1:]], args.network.partition('.')[0]
 
 
-def build_from_config(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int]]:
-    """Build what a config describes and tell its input: MPT's 256 x 256, or 1280 x 800 unless Table VII says 896."""
+def build_from_config(
+        args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int], str]:
+    """Build what a config describes; its input is MPT's 256 x 256, the classifier's, or Table VII's or X's."""
     from mmengine.config import Config
 
     import engine  # noqa: F401  silences warnings that are not the user's
@@ -79,19 +82,24 @@ def build_from_config(args: argparse.Namespace, parser: argparse.ArgumentParser)
     if args.in_chans is not None:
         parser.error('--in-chans is for a timm MODEL: the config tells the channels')
     cfg = Config.fromfile(args.network)
-    model = cfg.get('model', {})
+    model, name = cfg.get('model', {}), Path(args.network).stem
     if 'generator' in model:
         from colorization.models import build_network
 
         generator = model.generator.to_dict()
         generator.pop('encoder_weights', None)  # their values change no number, and the file may be missing
-        return build_network(generator), [1, 256, 256]
+        return build_network(generator), [1, 256, 256], name
+    if model.get('type') == 'ImageClassifier':
+        backbone = model.backbone.to_dict()
+        size = cfg.test_dataloader.dataset.transform.input_size
+        return timm.create_model(**{**backbone, 'pretrained': False}), [3, size, size], backbone['model_name']
     if cfg.get('default_scope') == 'mmdet' and {'rpn_head', 'roi_head'} <= set(model):
         from transfer.detection.complexity import TwoStageNetwork
 
         size = (896, 896) if 'Cascade' in model.type else (800, 1280)
-        return TwoStageNetwork(cfg), [3, *size]
-    return parser.error(f'{args.network} describes no colorizer (model.generator) and no two-stage detector')
+        return TwoStageNetwork(cfg), [3, *size], name
+    return parser.error(f'{args.network} is of another kind: there is a count for colorizers (model.generator), '
+                        'classifiers (ImageClassifier) and two-stage detectors of mmdet')
 
 
 def count_attention(inputs: list, outputs: list) -> int:
@@ -117,12 +125,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser()
     args = parser.parse_args(argv)
     is_config = args.network.endswith('.py')
-    network, shape = (build_from_config if is_config else build_model)(args, parser)
+    network, shape, name = (build_from_config if is_config else build_model)(args, parser)
     if args.shape:
         if min(args.shape) < 32:
             parser.error(f'--shape takes sides of at least 32 pixels, got {args.shape}')
         shape[1:] = args.shape
-    name = Path(args.network).stem if is_config else args.network.partition('.')[0]
 
     with torch.no_grad():
         analysis = analyze(network, shape)

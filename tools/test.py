@@ -1,24 +1,30 @@
 """Measure a trained model of this repository on the test data of its config."""
 
 import argparse
+from collections import OrderedDict
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 
-from engine import CheckpointError, DataError, StrictRunner
+from engine import CheckpointError, DataError, StrictRunner, check_options, check_weights
 
 EXAMPLES = """examples:
   # the weights that ship with the package, on your own photographs
   python tools/test.py configs/colorize/mpt_small.py colorization/weights/mpt_small.safetensors \\
       --cfg-options test_dataloader.dataset.data_root=PHOTOS
 
-  # a checkpoint of your own training
-  python tools/test.py configs/colorize/mpt_base.py work_dirs/mpt_base/iter_200000.pth
+  # a checkpoint of your own training, with FID: on all 50,000 validation images, or on the papers' val5k
+  python tools/test.py configs/colorize/mpt_base.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
+  python tools/test.py configs/colorize/mpt_base_val5k.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
 
   # a detector, with truth and prediction drawn for every image, or for every point cloud from above
   python tools/test.py configs/det/mask_rcnn_dualattn_t.py work_dirs/mask_rcnn_dualattn_t/epoch_36.pth --show-dir found
 """
+# what only a training reads, and what the checkpoint on the command line decides
+UNREAD = ('train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'resume', 'load_from',
+          'runner_type')
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,6 +32,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='training checkpoint (.pth), or exported weights (.safetensors)')
+    parser.add_argument('--fid', metavar='FILE',
+                        help="also measure FID, with torch-fidelity's Inception weights in this file (colorizers)")
     parser.add_argument('--work-dir', help='where logs and pictures go (default: work_dirs/<config name>)')
     parser.add_argument('--out', help='also write every prediction to this .pkl file')
     parser.add_argument('--show-dir', help='also draw every prediction, in this folder below the work dir (detectors)')
@@ -42,6 +50,7 @@ def load_config(args: argparse.Namespace) -> Config:
     # what training alone needs, such as the weights of a perceptual loss, must not stand in a test's way
     cfg.merge_from_dict(cfg.get('test_overrides', {}))
     if args.cfg_options:
+        check_options(args.cfg_options, also_read=['test_protocol'], unread=UNREAD)
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
@@ -51,22 +60,60 @@ def load_config(args: argparse.Namespace) -> Config:
         if 'visualization' not in cfg.default_hooks:
             raise SystemExit(f'--show-dir: {args.config} has no default_hooks.visualization that could draw')
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
-    if args.checkpoint.endswith('.safetensors'):
-        if 'generator' not in cfg.model:
-            raise SystemExit('.safetensors files hold a colorizer; this config needs a training checkpoint (.pth)')
-        cfg.model.generator_weights = args.checkpoint
-    else:
+    if args.fid:
+        add_fid(cfg, args)
+    if not args.checkpoint.endswith('.safetensors'):
         cfg.load_from = args.checkpoint
+    elif is_colorizer(cfg):
+        cfg.model.generator_weights = args.checkpoint
     return cfg
+
+
+def is_colorizer(cfg: Config) -> bool:
+    return 'generator' in cfg.model
+
+
+def add_fid(cfg: Config, args: argparse.Namespace) -> None:
+    """Add FID to the evaluator, under the protocol that the config names for its test data."""
+    options = args.cfg_options or {}
+    if not is_colorizer(cfg):
+        raise SystemExit(f'--fid compares photographs with their colorizations; {args.config} is no colorizer')
+    if any(key.startswith('test_dataloader.dataset') for key in options) and 'test_protocol' not in options:
+        raise SystemExit('--fid: these --cfg-options change the test data, so say what they are now, for the log: '
+                         'test_protocol="which images, resized and cropped how"')
+    if not cfg.get('test_protocol'):
+        raise SystemExit(f'--fid: {args.config} does not say which images its test takes: add test_protocol')
+    evaluator = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*evaluator, dict(type='FID', weights=args.fid, protocol=cfg.test_protocol)]
+
+
+def load_exported(runner: StrictRunner, path: str) -> None:
+    """Load the weights of a detector or classifier from a .safetensors file, all or nothing."""
+    from transfer.weights import read_weights
+
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    weights, _ = read_weights(path)
+    expected = model.state_dict()
+    check_weights(path, weights, expected)
+    # spconv asks for the version of its layers, which such a file does not tell
+    weights = OrderedDict(weights)
+    weights._metadata = expected._metadata
+    model.load_state_dict(weights)
 
 
 def main() -> None:
     args = parse_args()
     if args.out and not args.out.endswith('.pkl'):
         raise SystemExit(f'--out takes a .pkl file, got {args.out}')
-    cfg = load_config(args)
     try:
+        cfg = load_config(args)
         runner = StrictRunner.from_cfg(cfg)
+        if args.checkpoint.endswith('.safetensors') and not is_colorizer(cfg):
+            load_exported(runner, args.checkpoint)
+        if is_colorizer(cfg) and not args.fid:
+            from colorization.metrics.fid import INCEPTION_URL
+
+            runner.logger.info(f'FID is not computed: it needs --fid FILE, the Inception of {INCEPTION_URL}')
         if args.out:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         runner.test()

@@ -1,7 +1,6 @@
 """Train any model of this repository from its config."""
 
 import argparse
-import inspect
 import sys
 from pathlib import Path
 
@@ -9,21 +8,29 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
-from engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError, find_latest_checkpoint
+from engine import (
+    CheckpointError,
+    DataError,
+    StrictRunner,
+    TrainingDivergedError,
+    check_options,
+    find_latest_checkpoint,
+)
 
 EXAMPLES = """examples:
   # a few minutes on a laptop, with photographs that are already installed
   python tools/train.py configs/colorize/mpt_demo.py
 
   # your own photographs, starting from the weights that ship with the package
-  python tools/train.py configs/colorize/mpt_finetune_folder.py --cfg-options \
-      train_dataloader.dataset.data_root=PHOTOS
+  python tools/train.py configs/colorize/mpt_finetune_folder.py --cfg-options \\
+      train_dataloader.dataset.data_root=PHOTOS/train val_dataloader.dataset.data_root=PHOTOS/val
 
   # go on where an interrupted run stopped
   python tools/train.py configs/colorize/mpt_base.py --resume
 
-  # 8 GPUs of one machine
-  torchrun --nproc-per-node 8 tools/train.py configs/colorize/mpt_base.py --launcher pytorch --auto-scale-lr
+  # 8 GPUs of one machine, with 2 images each: the same batches of 16 as on one
+  torchrun --nproc-per-node 8 tools/train.py configs/colorize/mpt_base.py --launcher pytorch \\
+      --cfg-options train_dataloader.batch_size=2
 """
 
 
@@ -61,16 +68,6 @@ def use_amp(optim_wrapper: dict, dtype: str) -> None:
             entry['type'] = 'BFloat16OptimWrapper'
 
 
-def check_options(options: dict) -> None:
-    """Refuse options that nothing would read: a misspelt name, or a variable that the config has used already."""
-    known = {*inspect.signature(StrictRunner.__init__).parameters, 'model_wrapper_cfg', 'runner_type', 'sync_bn',
-             'find_unused_parameters', 'compile'}
-    unknown = sorted({key.split('.')[0] for key in options} - known)
-    if unknown:
-        raise SystemExit(f'--cfg-options: {", ".join(unknown)} would have no effect; name an entry that is read, '
-                         'such as train_cfg.max_iters or train_dataloader.dataset.data_root')
-
-
 def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
@@ -97,8 +94,8 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
     try:
+        cfg = load_config(args)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
     except (FileNotFoundError, CheckpointError, DataError, TrainingDivergedError) as error:

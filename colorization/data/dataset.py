@@ -125,7 +125,7 @@ class PhotoDataset(Dataset):
 
 @DATASETS.register_module()
 class ColorImageDataset(PhotoDataset):
-    """All colour images below a folder, sorted by path: class folders (ImageNet), sub-folders, or one flat folder.
+    """All colour images below a folder: class folders (ImageNet), sub-folders, or one flat folder.
 
     Only colour photographs are needed: the gray input is made from them.
 
@@ -133,18 +133,22 @@ class ColorImageDataset(PhotoDataset):
         data_root: a folder or several.
         list_file: a text file with one path per line, relative to the one `data_root`; only these are used, in the
             order of the list.
-        limit: use only the first so many (the protocol "val5k" is the first 5,000 of ImageNet's validation set).
+        sort_by: 'path', folder by folder, or 'name', the name of the file alone, whatever folders the files lie in.
+        limit: use only the first so many. With `sort_by='name'` the first 5,000 of ImageNet's validation set are the
+            papers' "val5k"; by path they would be those of the first 100 classes.
         kwargs: see `PhotoDataset`.
 
     Raises:
         FileNotFoundError: a folder, the list file, or a file that it names is missing.
-        ValueError: a folder without a usable image, an empty list, or a list with several folders.
+        ValueError: a folder without a usable image, an empty list, a list with several folders or with an order, or
+            another `sort_by`.
     """
 
     def __init__(
         self,
         data_root: str | Sequence[str],
         list_file: str | None = None,
+        sort_by: str = 'path',
         limit: int | None = None,
         **kwargs,
     ):
@@ -153,6 +157,8 @@ class ColorImageDataset(PhotoDataset):
             raise ValueError('ColorImageDataset needs at least one folder in data_root, got none.')
         if limit is not None and limit < 1:
             raise ValueError(f'ColorImageDataset needs limit >= 1, got {limit}.')
+        if sort_by not in ('path', 'name'):
+            raise ValueError(f"ColorImageDataset sorts by 'path' or 'name', got {sort_by!r}.")
         for root in roots:
             if not root.is_dir():
                 raise FileNotFoundError(
@@ -164,9 +170,13 @@ class ColorImageDataset(PhotoDataset):
         if list_file is not None:
             if len(roots) > 1:
                 raise ValueError(f'a list_file goes with one data_root, got {len(roots)} folders.')
+            if sort_by != 'path':
+                raise ValueError('the list_file tells the order: leave out sort_by.')
             files = _listed_files(Path(list_file), roots[0])
         else:
             files = [file for root in roots for file in _folder_files(root)]
+            if sort_by == 'name':
+                files.sort(key=lambda file: file.name)
         super().__init__(files[:limit], **kwargs)
 
 

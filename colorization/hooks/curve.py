@@ -13,6 +13,9 @@ from mmengine.registry import HOOKS
 # Bookkeeping that mmengine writes beside the losses; with several optimizers as `generator.lr`.
 _NOT_CURVES = ('iter', 'epoch', 'step', 'time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum')
 
+# The runs of a training, each by the name of its folder in the work dir, oldest first; an entry of the message hub.
+_RUNS = 'curve_runs'
+
 
 def read_scalars(files: Iterable[Path]) -> dict[str, dict[int, float]]:
     """Read name -> step -> value from the `scalars.json` files of a run and of those that it resumed, oldest first.
@@ -77,7 +80,7 @@ class LossCurveHook(Hook):
     """Draw losses and validation metrics to `work_dir/curve.png` after each validation and at the end of training.
 
     Reads what mmengine's `LocalVisBackend` has written (the default visualizer has one), of this run and of the runs in
-    the same work dir that it continues.
+    the same work dir that it continues; their names travel in the checkpoints. Other runs in the work dir are not read.
 
     Args:
         filename: name inside the work dir.
@@ -91,17 +94,23 @@ class LossCurveHook(Hook):
 
     @master_only
     def _draw(self, runner) -> None:
-        files = sorted(Path(runner.work_dir).glob('*/vis_data/scalars.json'))  # the folders are named by time
-        curves = read_scalars(files)
+        runs = runner.message_hub.get_info(_RUNS, [runner.timestamp])  # without a training there is this run alone
+        files = [Path(runner.work_dir, run, 'vis_data', 'scalars.json') for run in runs]
+        curves = read_scalars(file for file in files if file.is_file())
         if not curves:
             runner.logger.warning(
-                f'LossCurveHook found no scalars below {runner.work_dir}/*/vis_data: nothing was logged yet, or the '
-                "visualizer has no dict(type='LocalVisBackend')"
+                f'LossCurveHook found no scalars at {files[-1]}: nothing was logged yet, or the visualizer has no '
+                "dict(type='LocalVisBackend')"
             )
             return
         path = Path(runner.work_dir, self.filename)
         draw_curves(curves, path)
         runner.logger.info(f'Curves of this training: {path}')
+
+    def before_train(self, runner) -> None:
+        """Add this run to those that it continues, which a checkpoint has brought by now."""
+        runs = runner.message_hub.get_info(_RUNS, [])
+        runner.message_hub.update_info(_RUNS, [*(run for run in runs if run != runner.timestamp), runner.timestamp])
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Draw what there is so far."""

@@ -30,22 +30,22 @@ class FID(BaseMetric):
 
     Args:
         weights: path of torch-fidelity's Inception weights; nothing is ever downloaded.
-        protocol: which images, resized and cropped how; printed with the number.
+        protocol: which images, resized and cropped how; printed with the number (`test_protocol` of a config).
         device: where Inception runs; None takes the device that mmengine trains on.
         collect_device: see `mmengine.evaluator.BaseMetric`.
         collect_dir: see `mmengine.evaluator.BaseMetric`.
 
     Raises:
         FileNotFoundError: no file at `weights`.
-        ValueError: `weights` is none, or the file does not hold this network.
+        ValueError: `weights` or `protocol` is empty, or the file does not hold this network.
     """
 
     default_prefix = 'color'
 
     def __init__(
         self,
-        weights: str | None = None,
-        protocol: str = 'unnamed protocol',
+        weights: str,
+        protocol: str,
         device: str | None = None,
         collect_device: str = 'cpu',
         collect_dir: str | None = None,
@@ -53,10 +53,12 @@ class FID(BaseMetric):
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         how = (
             f'FID needs the Inception weights of torch-fidelity, the file {INCEPTION_FILE} from {INCEPTION_URL}; give '
-            "its path as dict(type='FID', weights='FILE') in the evaluator of the config, or leave FID out"
+            'its path to tools/test.py as --fid FILE'
         )
         if not weights:
             raise ValueError(f'{how}.')
+        if not protocol:
+            raise ValueError('an FID means nothing without its protocol: which images, resized and cropped how.')
         self.weights = Path(weights)
         if not self.weights.is_file():
             raise FileNotFoundError(f'{how}. No such file: {self.weights} (looked for {self.weights.resolve()}).')

@@ -10,9 +10,10 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 import colorization.losses  # noqa: F401  registers the losses
-from colorization.checkpoint import default_weights_path, load_network
+from colorization import checkpoint
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.models import NETWORKS, Critic, PatchDiscriminator
+from engine import CheckpointError
 
 __all__ = ['GANColorizer']
 
@@ -93,9 +94,15 @@ class GANColorizer(BaseModel):
             raise ValueError(f'critic_steps={critic_steps} makes the generator wait for a critic, but there is none')
         self.generator = MODELS.build(generator)
         if generator_weights is not None:
-            path = default_weights_path() if generator_weights == 'packaged' else generator_weights
-            # the generator's own description: a file of another architecture is an error there
-            self.generator.load_state_dict(load_network(path, self.generator.config).state_dict())
+            is_packaged = generator_weights == 'packaged'
+            path = checkpoint.default_weights_path() if is_packaged else generator_weights
+            try:
+                # the generator's own description: a file of another architecture is an error there
+                network = checkpoint.load_network(path, self.generator.config)
+            except checkpoint.CheckpointError as error:
+                # colorization without training does without engine, so it has an error of its own
+                raise CheckpointError(str(error)) from error
+            self.generator.load_state_dict(network.state_dict())
         self.critic = None if critic is None else MODELS.build(critic)
         self.pixel_loss = MODELS.build(pixel_loss)
         self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)

@@ -13,3 +13,4 @@ train_dataloader = dict(
         augment=[dict(type='torchvision/RandomHorizontalFlip'), dict(type='ColorEnhance', factor=1.2)]))
 val_dataloader = dict(dataset=dict(prepare=squeeze))
 test_dataloader = val_dataloader
+test_protocol = 'ImageNet val50k, squeezed to 256 x 256 (bilinear, antialiased)'

@@ -156,6 +156,17 @@ def test_list_file_decides_files_and_order(folder, tmp_path):
     assert [file.name for file in build(folder, list_file=str(names), limit=1).files] == ['11.png']
 
 
+def test_the_first_by_name_do_not_depend_on_folders(folder):
+    (folder / 'class_0' / '02.png').rename(folder / 'class_1' / '00_a.png')
+    names = [file.name for file in build(folder, sort_by='name', limit=3).files]
+    assert names == ['00.png', '00_a.png', '01.png']
+    assert '00_a.png' not in [file.name for file in build(folder, limit=3).files]
+    with pytest.raises(ValueError, match="sorts by 'path' or 'name', got 'size'"):
+        build(folder, sort_by='size')
+    with pytest.raises(ValueError, match='leave out sort_by'):
+        build(folder, sort_by='name', list_file='list.txt')
+
+
 def test_a_list_with_a_missing_file_says_which(folder, tmp_path):
     names = tmp_path / 'list.txt'
     names.write_text('class_1/11.png\nclass_1/99.png\n')

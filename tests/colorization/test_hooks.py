@@ -356,6 +356,29 @@ def test_a_training_draws_its_curves_up_to_the_last_validation(tmp_path, photos,
     assert set(drawn[-1]) == {'loss', 'loss_pix', 'color/PSNR', 'color/PSNR_gray', 'color/chroma', 'color/chroma_truth'}
 
 
+def test_curves_are_of_this_run_and_those_that_it_continues(tmp_path, photos, monkeypatch):
+    drawn = []
+    monkeypatch.setattr('colorization.hooks.curve.draw_curves', lambda curves, path: drawn.append(curves['loss']))
+    work = tmp_path / 'work'
+    times = iter(range(1_600_000_000, 1_700_000_000, 100))
+    monkeypatch.setattr('mmengine.runner.runner.time.time', lambda: next(times))
+
+    def train(max_iters, **kwargs):
+        hooks = [dict(type='LossCurveHook')]
+        build_runner(work, photos, hooks, max_iters=max_iters, **kwargs).train()
+        return drawn[-1]
+
+    write_scalars(work / '20200101_000000', [dict(loss=9.0, step=77)])
+    first = train(3)
+    assert sorted(first) == [1, 2, 3]
+    resumed = train(5, load_from=str(work / 'iter_3.pth'), resume=True)
+    assert sorted(resumed) == [1, 2, 3, 4, 5] and {step: resumed[step] for step in first} == first
+    write_scalars(work / '20990101_000000', [dict(loss=9.0, step=78)])
+    assert sorted(train(4)) == [1, 2, 3, 4]  # begun anew in the same folder
+    again = train(6, load_from=str(work / 'iter_5.pth'), resume=True)
+    assert sorted(again) == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_training_without_scalars_warns(tmp_path, photos, warnings):
     visualizer = dict(type='Visualizer', vis_backends=[])
     build_runner(

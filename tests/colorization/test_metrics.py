@@ -287,13 +287,22 @@ def test_fid_needs_two_images(small_fid):
         evaluate(small_fid, make_samples(1))
 
 
+def test_fid_without_protocol_means_nothing():
+    with pytest.raises(TypeError, match='protocol'):
+        METRICS.build(dict(type='FID', weights='any'))
+    with pytest.raises(ValueError, match='means nothing without its protocol'):
+        METRICS.build(dict(type='FID', weights='any', protocol=''))
+
+
 @pytest.mark.parametrize('weights', [None, '', 'nowhere/inception.pth'])
 def test_fid_without_weights_says_which_file_and_how(weights):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
-        METRICS.build(dict(type='FID', weights=weights))
+        METRICS.build(dict(type='FID', weights=weights, protocol='any'))
     message = str(error.value)
     assert (
-        'weights-inception-2015-12-05-6726825d.pth' in message and 'https://' in message and "weights='FILE'" in message
+        'weights-inception-2015-12-05-6726825d.pth' in message
+        and 'https://' in message
+        and 'tools/test.py as --fid FILE' in message
     )
 
 
@@ -312,7 +321,7 @@ def test_fid_refuses_other_files(tmp_path, monkeypatch, content, log):
         torch.save([1, 2] if content == 'list' else torch.nn.Linear(2, 3).state_dict(), path)
     if content == 'truncated':
         path.write_bytes(path.read_bytes()[:500])
-    metric = METRICS.build(dict(type='FID', weights=str(path), device='cpu'))
+    metric = METRICS.build(dict(type='FID', weights=str(path), protocol='any', device='cpu'))
     assert any('not comparable with published numbers' in message for message in log)
     with pytest.raises(ValueError, match=r'does not hold the Inception network'):
         metric.process({}, make_samples(2))
@@ -355,6 +364,7 @@ def test_fid_agrees_with_the_entry_point_of_torch_fidelity(tmp_path, monkeypatch
         cache=False,
         verbose=False,
     )['frechet_inception_distance']
-    fid = evaluate(METRICS.build(dict(type='FID', weights=str(weights), device='cpu')), samples)['color/FID']
+    metric = METRICS.build(dict(type='FID', weights=str(weights), protocol='any', device='cpu'))
+    fid = evaluate(metric, samples)['color/FID']
     assert reference > 1e-3
     assert fid == pytest.approx(reference, rel=1e-3)

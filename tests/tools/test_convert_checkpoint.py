@@ -91,6 +91,8 @@ def test_a_training_checkpoint_with_its_config(convert, weights, tmp_path):
         ('missing', 'no such weights file'),
         ('no config', 'give the network config'),
         ('config without network', 'has no model.generator'),
+        ('broken config', 'broken.py: cannot be read as a config: SyntaxError'),
+        ('no such config', 'none.py'),
         ('exists', 'use --overwrite to replace it'),
         ('suffix', r"saved as .safetensors, got the suffix '.pth'"),
     ],
@@ -105,6 +107,11 @@ def test_what_convert_refuses(convert, weights, tmp_path, capsys, case, message)
     elif case == 'config without network':
         (tmp_path / 'config.py').write_text('model = dict()\n')
         extra = ['--config', tmp_path / 'config.py']
+    elif case == 'broken config':
+        (tmp_path / 'broken.py').write_text('model = dict(\n')
+        extra = ['--config', tmp_path / 'broken.py']
+    elif case == 'no such config':
+        extra = ['--config', tmp_path / 'none.py']
     elif case == 'exists':
         out.write_bytes(b'mine')
     elif case == 'suffix':

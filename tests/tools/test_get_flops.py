@@ -83,6 +83,27 @@ def test_config(run, config):
     assert 'input 1 x 1 x 256 x 256' in run(config)
 
 
+def test_classifier_config(run, tmp_path):
+    """What the paper says of the model stands beside it, whatever the config is called."""
+    path = tmp_path / 'my_classifier.py'
+    path.write_text("""
+model = dict(type='ImageClassifier', backbone=dict(model_name='dualattn_tiny', drop_path_rate=0.1), mixup=dict())
+test_dataloader = dict(dataset=dict(transform=dict(input_size=64)))
+""")
+    out = run(path)
+    assert out.startswith('dualattn_tiny, input 1 x 3 x 64 x 64\n')
+    assert numbers(out, 'parameters') == [28.45, 28.7]
+    assert run(path, '--shape', '64', '64') == out
+
+
+def test_every_config_of_a_classifier_names_a_model(tool, repo_root):
+    for path in sorted((repo_root / 'configs' / 'cls').glob('*.py')):
+        args = tool.make_parser().parse_args([str(path)])
+        with torch.device('meta'):
+            _, shape, name = tool.build_from_config(args, tool.make_parser())
+        assert shape == [3, *([384] * 2 if '384' in path.stem else [224] * 2)] and name in tool.PAPER
+
+
 def test_config_needs_no_encoder_weights(run, config, tiny_mpt):
     config.write_text(f"model = dict(generator=dict(encoder_weights='missing.pth', **{tiny_mpt!r}))\n")
     assert 'parameters' in run(config, '--shape', '32', '32')
@@ -99,7 +120,7 @@ def test_table(run):
     (['dualattn_tiny', '--shape', '16', '64'], r'at least 32 pixels, got \[16, 64\]'),
     (['missing.py'], 'no config file at missing.py'),
     (['CONFIG', '--in-chans', '3'], '--in-chans is for a timm MODEL'),
-    (['OTHER'], 'describes no colorizer .model.generator. and no two-stage detector'),
+    (['OTHER'], 'is of another kind: there is a count for colorizers'),
 ])
 def test_refusals(tool, config, tmp_path, args, message, capsys):
     other = tmp_path / 'other.py'

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DATASETS
 from torch.optim import Adam
 
 from colorization.checkpoint import load_network
@@ -330,6 +332,23 @@ def test_unknown_keys_are_named(train, option, name):
 def test_options_that_nothing_reads(train, option):
     name = option.split('.')[0].split('=')[0]
     assert refuse(train, 'run', options=[option]).startswith(f'--cfg-options: {name} would have no effect')
+
+
+def test_printed_commands_work_as_they_stand(tool, repo_root, make_photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(repo_root)
+    text = tool.EXAMPLES.replace('PHOTOS', str(tmp_path))
+    commands = [shlex.split(line) for line in text.replace('\\\n', '').splitlines() if 'tools/train.py' in line]
+    configs = []
+    for command in commands:
+        monkeypatch.setattr(sys, 'argv', command[command.index('tools/train.py'):])
+        configs.append(tool.load_config(tool.parse_args()))
+        if 'torchrun' in command:  # as in the paper, whatever the number of processes
+            processes = int(command[command.index('--nproc-per-node') + 1])
+            assert processes * configs[-1].train_dataloader.batch_size == 16
+    assert len(configs) == 4
+    for part in ('train', 'val'):
+        make_photos(tmp_path / part, 2)
+        assert len(DATASETS.build(configs[1][f'{part}_dataloader'].dataset)) == 2
 
 
 def test_a_loss_that_is_no_number(train, tmp_path):

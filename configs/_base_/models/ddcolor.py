@@ -22,4 +22,5 @@ model = dict(
     adversarial_loss=dict(type='GANLoss', gan_type='vanilla', loss_weight=1.0),
     colorfulness_loss=dict(type='ColorfulnessLoss', loss_weight=0.5))
 # a test needs the generator alone
-test_overrides = {'model.perceptual_loss': None, 'model.generator.encoder_weights': None}
+test_overrides = {
+    'model.perceptual_loss': None, 'model.generator.encoder_weights': None, 'model.generator_weights': None}

@@ -11,4 +11,4 @@ model = dict(
     critic_steps=1,
     ema_momentum=0.001)
 # a test needs the generator alone
-test_overrides = {'model.perceptual_loss': None}
+test_overrides = {'model.perceptual_loss': None, 'model.generator_weights': None}

@@ -1,4 +1,4 @@
 # DDColor Table 3: 200 colour queries.
-_base_ = ['../ddcolor_large.py']
+_base_ = ['../ddcolor_large_val5k.py']
 
 model = dict(generator=dict(num_queries=200))

@@ -1,4 +1,4 @@
 # DDColor Table 2b: the color decoder reads the map at 1/16 alone.
-_base_ = ['../ddcolor_large.py']
+_base_ = ['../ddcolor_large_val5k.py']
 
 model = dict(generator=dict(scales=(16,)))

@@ -1,4 +1,4 @@
 # DDColor Table 2c: each block of the color decoder has self-attention, then cross-attention.
-_base_ = ['../ddcolor_large.py']
+_base_ = ['../ddcolor_large_val5k.py']
 
 model = dict(generator=dict(attn_types=('self', 'cross')))

@@ -1,0 +1,174 @@
+"""tools/test.py as a user runs it: which files it takes, what it measures, and what it refuses."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from safetensors.torch import save_file
+
+from colorization.checkpoint import load_network, save_network
+from colorization.metrics import FID
+from colorization.models import build_network
+
+COLORIZER = """
+_base_ = [{runtime!r}]
+model = dict(
+    type='GANColorizer',
+    data_preprocessor=dict(type='ImgDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255]),
+    generator={generator!r},
+    generator_weights='weights/not_here.pth',
+    pixel_loss=dict(type='PixelLoss'))
+test_overrides = {{'model.generator_weights': None}}
+test_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='ColorImageDataset', data_root={photos!r}))
+test_evaluator = [dict(type='PSNR')]
+test_cfg = dict(type='TestLoop')
+test_protocol = 'three smooth images'
+custom_hooks = []
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
+"""
+CLASSIFIER = """
+default_scope = 'mmengine'
+custom_imports = dict(imports=['engine', 'transfer', 'transfer.classification'], allow_failed_imports=False)
+model = dict(type='ImageClassifier', backbone=dict(
+    model_name='dualattn_tiny', num_classes=2, depths=(1, 1, 1, 1), embed_dims=(16, 16, 32, 32), stem_dim=8,
+    head_dim=8))
+test_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='ClassFolder', data_root={photos!r}, transform=dict(input_size=32)))
+test_evaluator = dict(type='TopKAccuracy', topk=(1,))
+test_cfg = dict(type='TestLoop')
+"""
+
+
+@pytest.fixture
+def tool(repo_root):
+    spec = importlib.util.spec_from_file_location('test_tool', repo_root / 'tools' / 'test.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def config(tmp_path, repo_root, tiny_mpt, make_photos):
+    path = tmp_path / 'colorizer.py'
+    path.write_text(COLORIZER.format(
+        runtime=str(repo_root / 'configs' / '_base_' / 'runtime' / 'colorize.py'),
+        generator=tiny_mpt, photos=str(make_photos(tmp_path / 'photos', 3, size=(32, 32)))))
+    return path
+
+
+@pytest.fixture
+def weights(tmp_path, tiny_mpt):
+    save_network(build_network(tiny_mpt), tmp_path / 'weights.safetensors')
+    return tmp_path / 'weights.safetensors'
+
+
+@pytest.fixture
+def test(tool, tmp_path, monkeypatch, request):
+    """Function that runs the tool in this process and returns the log and the metrics."""
+    count = 0
+
+    def test(config, checkpoint, *args, options=()):
+        nonlocal count
+        count += 1
+        work_dir = tmp_path / f'run_{count}'
+        monkeypatch.setattr(sys, 'argv', [
+            'test.py', str(config), str(checkpoint), '--work-dir', str(work_dir), *map(str, args), '--cfg-options',
+            f'experiment_name={request.node.name}_{count}', *options])
+        tool.main()
+        log, = (path.read_text() for path in work_dir.glob('*/*.log'))
+        metrics, = (path.read_text() for path in work_dir.glob('*/*.json'))
+        return log, json.loads(metrics)
+
+    return test
+
+
+def refuse(test, *args, **kwargs):
+    with pytest.raises(SystemExit) as caught:
+        test(*args, **kwargs)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_checkpoint_needs_no_other_weights(test, config, weights, tmp_path):
+    """What a fine-tuning began with is not asked for, and both kinds of file give the same numbers."""
+    log, exported = test(config, weights)
+    assert log.count('FID is not computed: it needs --fid FILE, the Inception of https://') == 1
+    state = {f'generator.{name}': tensor for name, tensor in load_network(weights).state_dict().items()}
+    state['train_steps'] = torch.zeros((), dtype=torch.long)
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'iter_1.pth')
+    _, trained = test(config, tmp_path / 'iter_1.pth')
+    assert {name for name in exported if name.startswith('color/')} == {'color/PSNR', 'color/PSNR_gray'}
+    assert exported['color/PSNR'] == trained['color/PSNR']
+
+
+@pytest.mark.parametrize('option', ['test_dataloder.dataset.data_root=nowhere', 'val_dataloader.batch_size=1',
+                                    'load_from=x.pth'])
+def test_options_that_nothing_reads(test, config, weights, option):
+    name = option.split('.')[0].split('=')[0]
+    assert refuse(test, config, weights, options=[option]).startswith(f'--cfg-options: {name} would have no effect')
+
+
+def test_weights_of_another_network(test, config, tiny_mpt, tmp_path):
+    save_network(build_network({**tiny_mpt, 'num_queries': 9}), tmp_path / 'other.safetensors')
+    message = refuse(test, config, tmp_path / 'other.safetensors')
+    assert message.startswith('CheckpointError: ') and 'num_queries: file 9, config 6' in message
+
+
+def test_a_missing_config_is_one_line(test, tmp_path, weights):
+    assert refuse(test, tmp_path / 'none.py', weights).startswith('FileNotFoundError: ')
+
+
+# --- FID
+
+def test_fid_joins_the_metrics(test, config, weights, tmp_path, monkeypatch):
+    class Means(torch.nn.Module):
+        def forward(self, images):
+            return images.double().mean(dim=(2, 3)),
+
+    monkeypatch.setattr(FID, 'network', Means())
+    (tmp_path / 'inception.pth').write_bytes(b'stands for Inception')
+    log, metrics = test(config, weights, '--fid', tmp_path / 'inception.pth')
+    assert 'color/FID' in metrics and 'color/PSNR' in metrics
+    assert '[three smooth images; 3 predictions' in log and 'not computed' not in log
+
+    other = [f'test_dataloader.dataset.data_root={tmp_path}/photos']
+    message = refuse(test, config, weights, '--fid', tmp_path / 'inception.pth', options=other)
+    assert 'say what they are now' in message
+    log, _ = test(config, weights, '--fid', tmp_path / 'inception.pth', options=[*other, 'test_protocol=mine'])
+    assert '[mine; 3 predictions' in log
+
+
+def test_fid_that_cannot_be_had(test, config, weights, tmp_path):
+    message = refuse(test, config, weights, '--fid', tmp_path / 'none.pth')
+    assert message.startswith('FileNotFoundError: ') and 'weights-inception-2015' in message
+    config.write_text(config.read_text().replace('test_protocol', 'protocol'))
+    assert 'does not say which images' in refuse(test, config, weights, '--fid', tmp_path / 'none.pth')
+
+
+# --- classifiers
+
+@pytest.mark.mm
+def test_exported_weights_of_a_classifier(test, tmp_path, make_photos):
+    for name, count in dict(cat=1, dog=3).items():
+        make_photos(tmp_path / 'photos' / name, count)
+    config = tmp_path / 'classifier.py'
+    config.write_text(CLASSIFIER.format(photos=str(tmp_path / 'photos')))
+    state = MODELS.build(Config.fromfile(config).model).state_dict()
+    head = next(name for name in state if name.endswith('head.fc.bias'))
+    for index, accuracy in enumerate([25.0, 75.0]):  # says the same class of every photograph
+        state[head] = torch.nn.functional.one_hot(torch.tensor(index), 2) * 1e6
+        save_file(state, tmp_path / 'weights.safetensors')
+        log, metrics = test(config, tmp_path / 'weights.safetensors')
+        assert metrics['accuracy/top1'] == accuracy and 'FID' not in log
+    save_file({name: state[name] for name in list(state)[1:]}, tmp_path / 'part.safetensors')
+    message = refuse(test, config, tmp_path / 'part.safetensors')
+    assert message.startswith('CheckpointError: ') and '1 missing' in message
+    assert 'is no colorizer' in refuse(test, config, tmp_path / 'part.safetensors', '--fid', 'any.pth')

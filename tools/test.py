@@ -1,14 +1,13 @@
 """Measure a trained model of this repository on the test data of its config."""
 
 import argparse
-from collections import OrderedDict
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 
-from engine import CheckpointError, DataError, StrictRunner, check_options, check_weights
+from engine import CheckpointError, DataError, StrictRunner, check_options
 
 EXAMPLES = """examples:
   # the weights that ship with the package, on your own photographs
@@ -89,16 +88,9 @@ def add_fid(cfg: Config, args: argparse.Namespace) -> None:
 
 def load_exported(runner: StrictRunner, path: str) -> None:
     """Load the weights of a detector or classifier from a .safetensors file, all or nothing."""
-    from transfer.weights import read_weights
+    from transfer.weights import load_weights
 
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    weights, _ = read_weights(path)
-    expected = model.state_dict()
-    check_weights(path, weights, expected)
-    # spconv asks for the version of its layers, which such a file does not tell
-    weights = OrderedDict(weights)
-    weights._metadata = expected._metadata
-    model.load_state_dict(weights)
+    load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, path)
 
 
 def main() -> None:

@@ -75,6 +75,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
+        raise SystemExit("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
     if args.amp:
         use_amp(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:

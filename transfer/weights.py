@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine import CheckpointError, check_weights, read_checkpoint
 
-__all__ = ['check_init_cfg', 'load_trained', 'read_weights', 'select_prefix']
+__all__ = ['check_init_cfg', 'load_trained', 'load_weights', 'read_weights', 'select_prefix']
 
 # where training tools keep weights inside their files, the averaged ones first
 _NESTS = ('state_dict_ema', 'state_dict', 'model')
@@ -78,6 +78,26 @@ def check_init_cfg(init_cfg: dict | None) -> None:
                          f'got {dict(init_cfg)}')
 
 
+def load_weights(model: nn.Module, checkpoint: str | Path) -> dict:
+    """Load the weights of a whole model from a file, all or nothing.
+
+    Returns:
+        What the file says about them, see `read_weights`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is broken or not of this model.
+    """
+    weights, meta = read_weights(checkpoint)
+    expected = model.state_dict()
+    check_weights(checkpoint, weights, expected)
+    # spconv turns weights round that do not tell its version, as those of a .safetensors file
+    weights = OrderedDict(weights)
+    weights._metadata = expected._metadata
+    model.load_state_dict(weights)
+    return meta
+
+
 def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> tuple[nn.Module, Config, dict]:
     """Build the model of a config with the weights of its training, ready to predict.
 
@@ -95,15 +115,9 @@ def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu'
     """
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
-    weights, meta = read_weights(checkpoint)
     for part in (cfg.model, *cfg.model.values()):  # the weights to begin a training with may be on another machine
         if isinstance(part, dict) and 'init_cfg' in part:
             part['init_cfg'] = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    expected = model.state_dict()
-    check_weights(checkpoint, weights, expected)
-    # spconv turns weights round that do not tell its version, as those of a .safetensors file
-    weights = OrderedDict(weights)
-    weights._metadata = expected._metadata
-    model.load_state_dict(weights)
+    meta = load_weights(model, checkpoint)
     return model.to(device).eval(), cfg, meta

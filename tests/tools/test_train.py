@@ -268,6 +268,14 @@ def test_mixed_precision(train, monkeypatch):
     assert 'the config has BFloat16OptimWrapper' in refuse(train, 'run', '--amp', options=[wrapper])
 
 
+@pytest.mark.mm
+def test_two_stage_detectors_have_no_bfloat16(tool, repo_root, monkeypatch):
+    pytest.importorskip('mmdet')
+    monkeypatch.setattr('sys.argv', ['train.py', str(repo_root / 'configs/det/mask_rcnn_dualattn_t.py'), '--amp'])
+    with pytest.raises(SystemExit, match='no bfloat16'):
+        tool.load_config(tool.parse_args())
+
+
 def test_float16_reaches_every_network(tool, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     entries = dict(constructor='C', a=dict(type='OptimWrapper', optimizer={}), b=dict(optimizer={}), c=None)

@@ -1,17 +1,20 @@
 """mmengine's Runner, with strict loading and with several processes on CPUs."""
 
+import copy
 import os
 
 import torch
 import torch.distributed
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import get_rank, is_distributed
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, get_state_dict, load_state_dict
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch.utils.data import DataLoader
 
 from engine.checkpoints import CheckpointError, check_weights, read_checkpoint
+from engine.seeding import seed_worker
 
 __all__ = ['StrictRunner']
 
@@ -36,6 +39,20 @@ class StrictRunner(Runner):
                                  f'{self._launcher}')
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    @staticmethod
+    def build_dataloader(
+            dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+        """Build a loader of data whose workers are seeded by `seed_worker`, unless it names another `worker_init_fn`.
+
+        Memory is pinned only where there is a GPU. Takes the arguments of mmengine's Runner.
+        """
+        if isinstance(dataloader, dict):
+            dataloader = copy.copy(dataloader)
+            dataloader.setdefault('worker_init_fn', dict(type=seed_worker, rank=get_rank()))
+            if get_device() == 'cpu':
+                dataloader['pin_memory'] = False
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """Wrap the model for several processes; without a GPU, not bound to one."""

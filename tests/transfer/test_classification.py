@@ -184,9 +184,11 @@ def run(folders, monkeypatch, repo_root, request):
             'model.backbone.num_classes': 3, 'train_cfg.max_epochs': 2, 'default_hooks.logger.interval': 1})
         for split, part in (('train', 'train'), ('val', 'val'), ('test', 'val')):
             cfg.merge_from_dict({
-                f'{split}_dataloader': dict(batch_size=2, num_workers=0, persistent_workers=False),
+                f'{split}_dataloader': dict(batch_size=2, num_workers=0),
                 f'{split}_dataloader.dataset': dict(data_root=str(folders / part), classes=None),
                 f'{split}_dataloader.dataset.transform.input_size': 32})
+            if split != 'train':
+                cfg[f'{split}_dataloader'].persistent_workers = False
         cfg.merge_from_dict(dict(
             work_dir=str(folders / work_dir), experiment_name=f'{request.node.name}_{count}', log_level='WARNING',
             visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]), **options))
@@ -221,12 +223,14 @@ def test_training_and_tuning(run, folders):
 
 
 @pytest.mark.slow
-def test_resume_is_exact(run, folders):
-    whole = run('dualattn_t_in1k', 'whole', **{'train_cfg.max_epochs': 3}).model.state_dict()
-    run('dualattn_t_in1k', 'cut', **{'train_cfg.max_epochs': 1})
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_resume_is_exact(run, folders, num_workers):
+    workers = {'train_dataloader.num_workers': num_workers}
+    whole = run('dualattn_t_in1k', 'whole', **{'train_cfg.max_epochs': 3}, **workers).model.state_dict()
+    run('dualattn_t_in1k', 'cut', **{'train_cfg.max_epochs': 1}, **workers)
     (folders / 'cut' / 'epoch_1.pth').rename(folders / 'cut.pth')
     resumed = run('dualattn_t_in1k', 'cut', load_from=str(folders / 'cut.pth'), resume=True,
-                  **{'train_cfg.max_epochs': 3})
+                  **{'train_cfg.max_epochs': 3}, **workers)
     assert resumed.iter == 9
     for name, tensor in resumed.model.state_dict().items():
         assert torch.equal(tensor, whole[name]), name

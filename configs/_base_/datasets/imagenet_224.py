@@ -12,6 +12,7 @@ train_dataloader = dict(
         type='ClassFolder',
         data_root='data/imagenet/train',
         classes='imagenet-1k',
+        skip_unreadable=True,
         transform=dict(
             input_size=224,
             is_training=True,

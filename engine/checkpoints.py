@@ -140,9 +140,9 @@ class WholeCheckpointHook(CheckpointHook):
         for path in ahead:
             path.rename(folder / path.name)
         runner.logger.warning(
-            f'{self.out_dir} holds checkpoints of another run, ahead of this one, which begins at iteration '
-            f'{runner.iter}: {", ".join(path.name for path in ahead)} are in {folder.name} now. To go on with that run '
-            'instead, resume from there')
+            f'{self.out_dir} held checkpoints of another run, ahead of this one, which begins at iteration '
+            f'{runner.iter}. Moved to {folder.name}: {", ".join(path.name for path in ahead)}. To go on with that run '
+            'instead, name one of them after --resume')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the log history and the description of the data plain, and name the weights as in one process."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.registry import FUNCTIONS, HOOKS
+from mmengine.registry import HOOKS
 from torch.utils.data import get_worker_info
 
 __all__ = ['SeedIterationHook', 'mix_seed', 'seed_worker']
@@ -35,7 +35,6 @@ class SeedIterationHook(Hook):
         _seed_all(mix_seed(runner.seed, 2, runner.iter, get_rank()))
 
 
-@FUNCTIONS.register_module()
 def seed_worker(worker_id: int, rank: int) -> None:
     """Seed Python, NumPy and torch in a process that loads data, from the seed that its loader has drawn.
 

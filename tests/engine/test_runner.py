@@ -125,6 +125,13 @@ def test_too_few_samples_for_a_batch(tmp_path):
         make_plain_runner(tmp_path, 'none', size=0, by_epoch=False).train()
 
 
+def test_memory_is_pinned_for_a_gpu_alone(recwarn):
+    loader = StrictRunner.build_dataloader(dict(
+        dataset=Ones(), sampler=dict(type='DefaultSampler'), batch_size=2, num_workers=0, pin_memory=True), seed=0)
+    assert len(list(loader)) == 4 and loader.pin_memory is torch.cuda.is_available()
+    assert not [warning for warning in recwarn if 'pin_memory' in str(warning.message)]
+
+
 @pytest.mark.parametrize(('accumulate', 'rate'), [(1, 0.1 * 2 / 16), (4, 0.1 * 2 * 4 / 16)])
 def test_the_rate_follows_the_batch_of_an_update(tmp_path, accumulate, rate):
     runner = make_plain_runner(

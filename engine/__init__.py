@@ -16,7 +16,7 @@ from engine.files import write_aside
 from engine.loops import ResumableIterTrainLoop
 from engine.reduction import MeanLossHook
 from engine.runner import StrictRunner, check_options
-from engine.seeding import SeedIterationHook, mix_seed
+from engine.seeding import SeedIterationHook, mix_seed, seed_worker
 
 # mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
@@ -37,5 +37,6 @@ __all__ = [
     'find_latest_checkpoint',
     'mix_seed',
     'read_checkpoint',
+    'seed_worker',
     'write_aside',
 ]

@@ -5,6 +5,7 @@ torch refuses to load since 2.6 (`Weights only load failed`). Here the file is w
 history is stored as plain tensors.
 """
 
+import math
 import os
 import pickle
 import re
@@ -14,15 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import get_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu
+
+from engine.accumulation import list_accumulation
 
 __all__ = [
     'CheckpointError',
@@ -89,6 +91,9 @@ def _from_plain(value: Any) -> Any:
 class WholeCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook with whole files and plain content.
 
+    Checkpoints of a former run that lie ahead of this one, in the same folder, are moved into `before_TIME` there:
+    `--resume` would otherwise go on with them.
+
     Takes the arguments of `mmengine.hooks.CheckpointHook` but for `backend_args`.
 
     Args:
@@ -106,17 +111,38 @@ class WholeCheckpointHook(CheckpointHook):
         super().__init__(max_keep_ckpts=max_keep_ckpts, backend_args=dict(backend='whole_file'), **kwargs)
 
     def before_train(self, runner) -> None:
-        """Check the interval and remove what a killed run of this work dir has left half written."""
+        """Check the interval, and tidy up what former runs have left in the folder."""
         super().before_train(runner)
-        optim = runner.optim_wrapper
-        wrappers = optim.values() if isinstance(optim, OptimWrapperDict) else [optim]
-        counts = {wrapper._accumulative_counts for wrapper in wrappers}  # mmengine has no public name for it
-        if not self.by_epoch and self.interval > 0 and any(self.interval % count for count in counts):
-            raise ValueError(f'checkpoints every {self.interval} iterations would fall between the batches of one '
-                             f'update (accumulative_counts={max(counts)}) and lose their gradients; choose a multiple')
+        self._check_interval(runner)
+        barrier()  # all processes have loaded what they begin with
         if is_main_process():
             for aside in Path(self.out_dir).glob(f'.*.pth.*{_ASIDE}'):
                 aside.unlink()
+            self._move_aside(runner)
+        barrier()
+
+    def _check_interval(self, runner) -> None:
+        count = math.lcm(*(count for _, count in list_accumulation(runner.optim_wrapper)))
+        length, unit = (len(runner.train_dataloader), 'epochs') if self.by_epoch else (1, 'iterations')
+        if self.interval > 0 and self.interval * length % count:
+            raise ValueError(
+                f'checkpoints every {self.interval} {unit} would fall between the batches of one update '
+                f'(accumulative_counts={count}) and lose their gradients; set default_hooks.checkpoint.interval to a '
+                f'multiple of {count // math.gcd(count, length)}')
+
+    def _move_aside(self, runner) -> None:
+        done = dict(iter=runner.iter, epoch=runner.epoch)
+        ahead = [path for kind, number, path in _list_checkpoints(self.out_dir) if number > done[kind]]
+        if not ahead:
+            return
+        folder = Path(self.out_dir, f'before_{runner.timestamp}')
+        folder.mkdir()
+        for path in ahead:
+            path.rename(folder / path.name)
+        runner.logger.warning(
+            f'{self.out_dir} held checkpoints of another run, ahead of this one, which begins at iteration '
+            f'{runner.iter}. Moved to {folder.name}: {", ".join(path.name for path in ahead)}. To go on with that run '
+            'instead, name one of them after --resume')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the log history and the description of the data plain, and name the weights as in one process."""
@@ -195,9 +221,10 @@ def find_latest_checkpoint(work_dir) -> Path | None:
 
     mmengine's `last_checkpoint` file is not asked: it can be empty after a kill, and wrong after the folder has moved.
     """
-    found = {}
-    for path in Path(work_dir).glob('*.pth'):
-        number = re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem)
-        if number:
-            found[int(number[1])] = path
+    found = {number: path for _, number, path in _list_checkpoints(work_dir)}
     return found[max(found)] if found else None
+
+
+def _list_checkpoints(folder) -> list[tuple[str, int, Path]]:
+    names = [(re.fullmatch(r'(iter|epoch)_(\d+)', path.stem), path) for path in sorted(Path(folder).glob('*.pth'))]
+    return [(name[1], int(name[2]), path) for name, path in names if name]

@@ -29,9 +29,12 @@ class StopOnNaNHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Look at every logged value whose name contains 'loss'."""
-        values = {
-            name: float(value.detach().mean()) if isinstance(value, torch.Tensor) else value
-            for name, value in (outputs or {}).items() if 'loss' in name and isinstance(value, (torch.Tensor, float))}
+        values = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
+        tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+        values = {name: value for name, value in values.items() if isinstance(value, float)}
+        if tensors:  # a GPU is waited for once, not for each of them
+            means = torch.stack([value.detach().float().mean() for value in tensors.values()]).tolist()
+            values.update(zip(tensors, means, strict=True))
         bad = {name: value for name, value in values.items() if not math.isfinite(value)}
         if not bad:
             return

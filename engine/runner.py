@@ -1,5 +1,6 @@
 """mmengine's Runner, with strict loading and with several processes on CPUs."""
 
+import copy
 import inspect
 import os
 from collections.abc import Iterable
@@ -7,13 +8,18 @@ from collections.abc import Iterable
 import torch
 import torch.distributed
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import broadcast_object_list, get_rank, is_distributed
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, get_state_dict, load_state_dict
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, get_state_dict, load_state_dict
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch.utils.data import DataLoader
 
-from engine.checkpoints import CheckpointError, check_weights, read_checkpoint
+from engine.accumulation import list_accumulation
+from engine.checkpoints import CheckpointError, check_weights, find_latest_checkpoint, read_checkpoint
+from engine.data import DataError
+from engine.seeding import seed_worker
 
 __all__ = ['StrictRunner', 'check_options']
 
@@ -26,7 +32,8 @@ class StrictRunner(Runner):
     """A Runner that loads all of a checkpoint or nothing, and that starts several processes without a GPU as well.
 
     mmengine's Runner leaves out what does not fit, with a warning in the log, and asks for CUDA as soon as there is a
-    launcher. Takes the arguments of `mmengine.runner.Runner`.
+    launcher. Takes the arguments of `mmengine.runner.Runner`; `resume='auto'` goes on from the newest checkpoint of the
+    work dir, as the first process sees it, and begins anew, with `load_from`, where there is none.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -42,6 +49,26 @@ class StrictRunner(Runner):
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 
+    @staticmethod
+    def build_dataloader(
+            dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+        """Build a loader of data whose workers are seeded by `seed_worker`, unless it names another `worker_init_fn`.
+
+        Memory is pinned only where there is a GPU. Takes the arguments of mmengine's Runner.
+
+        Raises:
+            DataError: the data set is empty.
+        """
+        if isinstance(dataloader, dict):
+            dataloader = copy.copy(dataloader)
+            dataloader.setdefault('worker_init_fn', dict(type=seed_worker, rank=get_rank()))
+            if get_device() == 'cpu':
+                dataloader['pin_memory'] = False
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if len(loader.dataset) == 0:
+            raise DataError(f'{type(loader.dataset).__name__} has no samples: check its data_root and annotations')
+        return loader
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """Wrap the model for several processes; without a GPU, not bound to one."""
         if self.distributed and get_device() == 'cpu':
@@ -51,6 +78,54 @@ class StrictRunner(Runner):
             default = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
             model_wrapper_cfg = {**(model_wrapper_cfg or default), 'device_ids': None}
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the training loop; takes the argument of mmengine's Runner.
+
+        Raises:
+            DataError: an epoch has not even one batch.
+        """
+        loop = super().build_train_loop(loop)
+        loader = loop.dataloader
+        # runs by iterations go through the samples again and again, whatever the length
+        if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
+            size = getattr(loader.batch_sampler, 'batch_size', loader.batch_size)
+            raise DataError(
+                f'{len(loader.dataset)} training samples are less than one batch of {size} for each of '
+                f'{self.world_size} process(es), and incomplete batches are left out: lower '
+                'train_dataloader.batch_size, set train_dataloader.drop_last=False, or add samples')
+        return loop
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale learning rates by the batch of one update, accumulated ones included, over the config's base batch.
+
+        mmengine counts what the processes load at once. Takes the arguments of its Runner.
+        """
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        if not (auto_scale_lr or {}).get('enable'):
+            return
+        for wrapper, count in list_accumulation(optim_wrapper):
+            for group in wrapper.optimizer.param_groups:
+                group['lr'] *= count
+            if count > 1:
+                self.logger.info(f'Scaling the LR by {count} more, as one update takes {count} batches.')
+
+    def train(self) -> torch.nn.Module:
+        """Train; returns the model."""
+        if self._resume == 'auto' or self._resume and self._load_from is None:
+            latest = [find_latest_checkpoint(self.work_dir)]
+            broadcast_object_list(latest)  # the folders of other machines may hold other files
+            if latest[0] is None:
+                self.logger.warning(f'No checkpoint in {self.work_dir} yet: starting from the beginning.')
+                self._resume = False
+            else:
+                self._load_from, self._resume = str(latest[0]), True
+        return super().train()
+
+    def _init_model_weights(self) -> None:
+        # what is loaded, strictly, replaces all of it; the files that init_cfg names need not be there any more
+        if self._load_from is None:
+            super()._init_model_weights()
 
     def resume(self, filename: str, **kwargs) -> None:
         """Go on with a training; takes the arguments of mmengine's Runner.

@@ -7,8 +7,9 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from torch.utils.data import get_worker_info
 
-__all__ = ['SeedIterationHook', 'mix_seed']
+__all__ = ['SeedIterationHook', 'mix_seed', 'seed_worker']
 
 
 def mix_seed(*numbers: int) -> int:
@@ -22,7 +23,7 @@ class SeedIterationHook(Hook):
 
     Checkpoints of mmengine hold no random state. With this hook drop path, dropout and gradient penalties draw the
     same numbers after a resume as they would have without the interruption. So do random augmentations in runs by
-    epochs, unless `persistent_workers` keep a random state of their own.
+    epochs, with `seed_worker` and unless `persistent_workers` keep a random state of their own.
     """
 
     def before_train_epoch(self, runner) -> None:
@@ -32,6 +33,20 @@ class SeedIterationHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed from the run's seed, the iteration and the rank."""
         _seed_all(mix_seed(runner.seed, 2, runner.iter, get_rank()))
+
+
+def seed_worker(worker_id: int, rank: int) -> None:
+    """Seed Python, NumPy and torch in a process that loads data, from the seed that its loader has drawn.
+
+    A loader draws a seed whenever its workers start: with SeedIterationHook, and without `persistent_workers`, another
+    one in each epoch, the same in a resumed run. mmengine's own function seeds by worker and rank alone, so that
+    every epoch, or every resume, would repeat the numbers of the first.
+
+    Args:
+        worker_id: number of the worker, which its seed already accounts for.
+        rank: number of the training process; in runs by iterations all of them draw the same seed.
+    """
+    _seed_all(mix_seed(get_worker_info().seed, 4, rank))
 
 
 def _seed_all(seed: int) -> None:

@@ -196,6 +196,13 @@ def test_every_entry_is_read(any_config):
     assert config['default_scope'] == SCOPES[task]
 
 
+def test_epochs_begin_with_new_workers(any_config):
+    """Else their augmentation would not be the same after a resume; runs by iterations augment by position."""
+    task, cfg = any_config
+    if task != 'colorize':
+        assert not cfg.train_dataloader.persistent_workers
+
+
 def test_networks_and_optimizers_can_be_built(config):
     with torch.device('meta'):
         system = MODELS.build(without_weights(config.model))

@@ -1,21 +1,13 @@
 """Train any model of this repository from its config."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
-from engine import (
-    CheckpointError,
-    DataError,
-    StrictRunner,
-    TrainingDivergedError,
-    check_options,
-    find_latest_checkpoint,
-)
+from engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError, check_options
 
 EXAMPLES = """examples:
   # a few minutes on a laptop, with photographs that are already installed
@@ -83,14 +75,12 @@ def load_config(args: argparse.Namespace) -> Config:
         if 'auto_scale_lr' not in cfg or 'base_batch_size' not in cfg.auto_scale_lr:
             raise SystemExit(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
-    if args.resume:
-        checkpoint = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else Path(args.resume)
-        if checkpoint is not None and not checkpoint.is_file():
-            raise SystemExit(f'--resume: no checkpoint at {checkpoint}')
-        if checkpoint is None:
-            print(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning', file=sys.stderr)
-        else:
-            cfg.load_from, cfg.resume = str(checkpoint), True
+    if args.resume == 'auto':
+        cfg.resume = 'auto'  # StrictRunner looks in the work dir, for all processes
+    elif args.resume:
+        if not Path(args.resume).is_file():
+            raise SystemExit(f'--resume: no checkpoint at {args.resume}')
+        cfg.load_from, cfg.resume = args.resume, True
     return cfg
 
 

@@ -18,7 +18,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     `paramwise_cfg` takes `decay_rate`, a number in (0, 1], and nothing else.
 
     Raises:
-        ValueError: `paramwise_cfg` is another.
+        ValueError: `paramwise_cfg` is another, or the optimizer has no `lr`.
         TypeError: the model's backbone has no `get_layer_depth`.
     """
 
@@ -28,6 +28,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if set(self.paramwise_cfg) != {'decay_rate'} or not 0 < rate <= 1:
             raise ValueError('paramwise_cfg of LayerDecayOptimWrapperConstructor has to be dict(decay_rate=...) with a '
                              f'number in (0, 1], got {dict(self.paramwise_cfg)}')
+        if self.base_lr is None:
+            raise ValueError('layer-wise decay multiplies the learning rate: name one, optim_wrapper.optimizer.lr')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Append one group of parameters for each layer and weight decay to `params`."""
@@ -45,6 +47,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 layer, num_layers = backbone.get_layer_depth(name, prefix='backbone.')
                 power = num_layers - 1 - layer
             scale = self.paramwise_cfg['decay_rate'] ** power
-            group = groups.setdefault((power, decay), dict(params=[], weight_decay=decay, lr=self.base_lr * scale))
+            group = groups.setdefault((power, decay), dict(params=[], lr=self.base_lr * scale))
+            if decay is not None:  # else the optimizer's own default
+                group['weight_decay'] = decay
             group['params'].append(param)
         params.extend(groups.values())

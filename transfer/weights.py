@@ -89,13 +89,17 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> dict:
         CheckpointError: it is broken or not of this model.
     """
     weights, meta = read_weights(checkpoint)
+    _load_strictly(model, weights, checkpoint)
+    return meta
+
+
+def _load_strictly(model: nn.Module, weights: dict[str, Tensor], checkpoint: str | Path) -> None:
     expected = model.state_dict()
     check_weights(checkpoint, weights, expected)
     # spconv turns weights round that do not tell its version, as those of a .safetensors file
     weights = OrderedDict(weights)
     weights._metadata = expected._metadata
     model.load_state_dict(weights)
-    return meta
 
 
 def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> tuple[nn.Module, Config, dict]:
@@ -115,9 +119,10 @@ def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu'
     """
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
+    weights, meta = read_weights(checkpoint)
     for part in (cfg.model, *cfg.model.values()):  # the weights to begin a training with may be on another machine
         if isinstance(part, dict) and 'init_cfg' in part:
             part['init_cfg'] = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    meta = load_weights(model, checkpoint)
+    _load_strictly(model, weights, checkpoint)
     return model.to(device).eval(), cfg, meta

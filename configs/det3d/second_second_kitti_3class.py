@@ -5,11 +5,12 @@ custom_imports = dict(imports=['engine', 'transfer.detection3d'], allow_failed_i
 default_hooks = dict(
     checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     visualization=dict(_delete_=True, type='BirdEyeViewHook'))
-custom_hooks = [dict(type='SeedIterationHook'), dict(type='MeanLossHook'), dict(type='StopOnNaNHook')]
+custom_hooks = [
+    dict(type='SeedIterationHook'), dict(type='ObjectOrderHook'), dict(type='MeanLossHook'), dict(type='StopOnNaNHook')]
 randomness = dict(seed=0)
 
 # 16 = 8 processes with 2 point clouds each
-train_dataloader = dict(batch_size=2)
+train_dataloader = dict(batch_size=2, persistent_workers=False)
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 # one cycle of AdamW: the rate goes 1e-4, 1e-3, 1e-7, the momentum 0.95, 0.85, 0.95

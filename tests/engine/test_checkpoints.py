@@ -54,6 +54,18 @@ class Interrupted(Regression):
         return super().train_step(data, optim_wrapper)
 
 
+class Pretrained(Regression):
+    """Begins with the weights of a file, and draws random numbers on the way."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def init_weights(self):
+        torch.rand(3)
+        self.load_state_dict(torch.load(self.path, weights_only=True))
+
+
 class Exploding(Regression):
     """The weights break in the fifth update, after a loss that was finite."""
 
@@ -70,21 +82,24 @@ def make_runner(request):
     """Function that makes a Runner for the toy problem; each has its own name, as mmengine demands."""
     count = 0
 
-    def make(work_dir, max_iters=6, interval=2, model=None, keep=3, accumulate=1, hooks=(), **kwargs):
+    def make(work_dir, max_iters=6, interval=2, model=None, keep=3, accumulate=1, hooks=(), by_epoch=False,
+             **kwargs):
         nonlocal count
         count += 1
         return StrictRunner(
             model=model or Regression(),
             work_dir=str(work_dir),
             train_dataloader=dict(
-                dataset=Noise(), sampler=dict(type='InfiniteSampler', shuffle=False), batch_size=4, num_workers=0),
-            train_cfg=dict(type='IterBasedTrainLoop', max_iters=max_iters),
+                dataset=Noise(), batch_size=4, num_workers=0,
+                sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=False)),
+            train_cfg=dict(by_epoch=True, max_epochs=4) if by_epoch else dict(
+                type='IterBasedTrainLoop', max_iters=max_iters),
             optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.05), accumulative_counts=accumulate),
             param_scheduler=dict(type='MultiStepLR', by_epoch=False, milestones=[3], gamma=0.1),
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
                 checkpoint=dict(
-                    type='WholeCheckpointHook', by_epoch=False, interval=interval, max_keep_ckpts=keep)),
+                    type='WholeCheckpointHook', by_epoch=by_epoch, interval=interval, max_keep_ckpts=keep)),
             custom_hooks=[dict(type='SeedIterationHook'), dict(type='StopOnNaNHook'), *hooks],
             log_processor=dict(window_size=3, by_epoch=False),
             visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
@@ -239,6 +254,75 @@ def test_checkpoints_fall_between_updates(tmp_path, make_runner):
     runner.optim_wrapper = wrappers
     with pytest.raises(ValueError, match='accumulative_counts=4'):
         hook.before_train(runner)
+
+
+def test_checkpoints_of_epochs_fall_between_updates(tmp_path, make_runner):
+    """An epoch has 16 batches."""
+    for accumulate, multiple in ((3, 3), (32, 2), (6, 3)):
+        with pytest.raises(ValueError, match=f'every 1 epochs .*counts={accumulate}.* to a multiple of {multiple}$'):
+            make_runner(tmp_path, accumulate=accumulate, interval=1, by_epoch=True).train()
+    make_runner(tmp_path, accumulate=32, interval=2, by_epoch=True).train()
+    make_runner(tmp_path / 'one', accumulate=8, interval=1, by_epoch=True).train()
+
+
+def test_a_resumed_run_needs_no_file_to_begin_with(tmp_path, make_runner):
+    path = tmp_path / 'begin.pth'
+    torch.manual_seed(5)
+    torch.save({name: torch.rand_like(weight) for name, weight in Regression().state_dict().items()}, path)
+    make_runner(tmp_path / 'whole', model=Pretrained(path)).train()
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        make_runner(tmp_path / 'none', model=Pretrained(path)).train()
+    start = str(tmp_path / 'whole' / 'iter_2.pth')
+    make_runner(tmp_path / 'resumed', model=Pretrained(path), load_from=start, resume=True).train()
+    whole, resumed = (read_checkpoint(tmp_path / run / 'iter_6.pth') for run in ('whole', 'resumed'))
+    assert equal(resumed['state_dict'], whole['state_dict'])
+    make_runner(tmp_path / 'tuned', model=Pretrained(path), load_from=start).train()
+
+
+# --- which checkpoint a run goes on from
+
+def test_a_new_run_moves_those_of_a_former_one_aside(tmp_path, make_runner):
+    make_runner(tmp_path).train()
+    runner = make_runner(tmp_path, max_iters=2)
+    runner.train()
+    folder = tmp_path / f'before_{runner.timestamp}'
+    assert files(folder) == ['iter_2.pth', 'iter_4.pth', 'iter_6.pth']
+    assert find_latest_checkpoint(tmp_path).name == 'iter_2.pth'
+    assert read_checkpoint(folder / 'iter_6.pth')['meta']['iter'] == 6
+
+
+@pytest.mark.parametrize('resume', [True, 'auto'])
+def test_the_newest_of_the_work_dir(tmp_path, make_runner, resume):
+    """Nothing of the own run is moved."""
+    make_runner(tmp_path / 'start', max_iters=2).train()
+    load_from = str(tmp_path / 'start' / 'iter_2.pth') if resume == 'auto' else None
+    first = make_runner(tmp_path / 'run', resume=resume, load_from=load_from, max_iters=4)
+    first.train()
+    assert first._resume is False and first._load_from == load_from
+    runner = make_runner(tmp_path / 'run', resume=resume, load_from=load_from)
+    runner.train()
+    assert runner._load_from == str(tmp_path / 'run' / 'iter_4.pth')
+    assert [name for name in files(tmp_path / 'run') if name.endswith('.pth')] == [
+        'iter_2.pth', 'iter_4.pth', 'iter_6.pth']
+
+
+def test_those_after_the_resumed_one_are_moved_aside(tmp_path, make_runner):
+    make_runner(tmp_path).train()
+    runner = make_runner(tmp_path, load_from=str(tmp_path / 'iter_2.pth'), resume=True, max_iters=4)
+    runner.train()
+    assert files(tmp_path / f'before_{runner.timestamp}') == ['iter_4.pth', 'iter_6.pth']
+    assert find_latest_checkpoint(tmp_path).name == 'iter_4.pth'
+
+
+def test_the_first_process_decides(tmp_path, make_runner, monkeypatch):
+    """The work dir of another machine is empty."""
+    make_runner(tmp_path / 'first').train()
+    decision = [find_latest_checkpoint(tmp_path / 'first')]
+    monkeypatch.setattr('engine.runner.broadcast_object_list', lambda values: values.__setitem__(slice(None), decision))
+    runner = make_runner(tmp_path / 'other', resume='auto')
+    runner.train()
+    assert runner._load_from == str(tmp_path / 'first' / 'iter_6.pth') and runner.iter == 6
 
 
 def test_weights_that_broke_are_not_stored(tmp_path, make_runner):

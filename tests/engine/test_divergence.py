@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import StopOnNaNHook, TrainingDivergedError
 
@@ -41,6 +42,25 @@ def test_goes_on_with_finite_losses_and_any_monitor(runner):
 def test_one_bad_element_is_enough(runner):
     with pytest.raises(TrainingDivergedError):
         StopOnNaNHook().after_train_iter(runner, 0, outputs=dict(loss=torch.tensor([1.0, math.nan, 1.0])))
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often the value of a tensor is asked for, each time a GPU would be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_losses_are_read_together(runner):
+    outputs = {f'loss_{i}': torch.tensor(float(i)) for i in range(5)}
+    with Reads() as reads:
+        StopOnNaNHook().after_train_iter(runner, 0, outputs=outputs)
+        assert reads.count == 0  # a list of all is no such read, one number is
+        float(outputs['loss_1'])
+        assert reads.count == 1
 
 
 def test_broken_weights_are_not_stored(runner, tmp_path):

@@ -1,4 +1,4 @@
-"""The Runner in a run of several processes on CPUs, here with one process that believes in it."""
+"""The Runner in a run of several processes on CPUs, here with one process that believes in it; batches and rates."""
 
 import socket
 
@@ -7,16 +7,19 @@ import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from torch.utils.data import Dataset
 
-from engine import MeanLossHook, StrictRunner, find_latest_checkpoint, reduction
+from engine import DataError, MeanLossHook, StrictRunner, find_latest_checkpoint, reduction
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without a GPU')
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without a GPU')
 
 
 class Ones(Dataset):
     metainfo = {}
 
+    def __init__(self, size=8):
+        self.size = size
+
     def __len__(self):
-        return 8
+        return self.size
 
     def __getitem__(self, index):
         return dict(inputs=torch.ones(4))
@@ -60,6 +63,7 @@ def make_runner(work_dir, launcher='pytorch', **kwargs):
     )
 
 
+@without_gpu
 def test_a_model_without_its_own_wrapper_trains_under_gloo(tmp_path, launched):
     runner = make_runner(tmp_path, experiment_name='gloo_default')
     assert torch.distributed.get_backend() == 'gloo'
@@ -69,6 +73,7 @@ def test_a_model_without_its_own_wrapper_trains_under_gloo(tmp_path, launched):
     assert set(state) == {'layer.weight', 'layer.bias'}
 
 
+@without_gpu
 def test_options_of_the_wrapper_are_kept(tmp_path, launched):
     cfg = dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', find_unused_parameters=True))
     runner = make_runner(tmp_path, experiment_name='gloo_options', cfg=cfg)
@@ -76,6 +81,7 @@ def test_options_of_the_wrapper_are_kept(tmp_path, launched):
     assert 'device_ids' not in cfg['model_wrapper_cfg']
 
 
+@without_gpu
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
 def test_other_launchers_are_refused(tmp_path, launcher):
     with pytest.raises(ValueError, match=f'start processes with torchrun and --launcher pytorch, not {launcher}'):
@@ -88,3 +94,51 @@ def test_losses_of_all_processes_are_averaged_in_place(monkeypatch):
     MeanLossHook().after_train_iter(None, 0, outputs=outputs)
     assert outputs == dict(loss='mean of loss')
     MeanLossHook().after_train_iter(None, 0, outputs=None)
+
+
+# --- batches
+
+def make_plain_runner(work_dir, name, size=8, by_epoch=True, accumulate=1, batch=2, **kwargs):
+    return StrictRunner(
+        model=Regression(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Ones(size), batch_size=batch, num_workers=0, drop_last=True,
+            sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True)),
+        train_cfg=dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulate),
+        default_hooks=dict(checkpoint=dict(type='WholeCheckpointHook', by_epoch=by_epoch, interval=2)),
+        log_level='ERROR',
+        experiment_name=name,
+        **kwargs,
+    )
+
+
+def test_too_few_samples_for_a_batch(tmp_path):
+    runner = make_plain_runner(tmp_path, 'few', size=3, batch=4)
+    with pytest.raises(DataError, match=r'3 training samples are less than one batch of 4 for each of 1 process\(es\)'):
+        runner.train()
+    assert find_latest_checkpoint(tmp_path) is None
+    # by iterations the batch has some of them twice
+    make_plain_runner(tmp_path, 'few_by_iterations', size=3, batch=4, by_epoch=False).train()
+    with pytest.raises(DataError, match='Ones has no samples'):
+        make_plain_runner(tmp_path, 'none', size=0, by_epoch=False).train()
+
+
+def test_memory_is_pinned_for_a_gpu_alone(recwarn):
+    loader = StrictRunner.build_dataloader(dict(
+        dataset=Ones(), sampler=dict(type='DefaultSampler'), batch_size=2, num_workers=0, pin_memory=True), seed=0)
+    assert len(list(loader)) == 4 and loader.pin_memory is torch.cuda.is_available()
+    assert not [warning for warning in recwarn if 'pin_memory' in str(warning.message)]
+
+
+@pytest.mark.parametrize(('accumulate', 'rate'), [(1, 0.1 * 2 / 16), (4, 0.1 * 2 * 4 / 16)])
+def test_the_rate_follows_the_batch_of_an_update(tmp_path, accumulate, rate):
+    runner = make_plain_runner(
+        tmp_path, f'scaled_{accumulate}', accumulate=accumulate, auto_scale_lr=dict(enable=True, base_batch_size=16))
+    runner.train()
+    assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(rate)]
+    runner = make_plain_runner(
+        tmp_path, f'plain_{accumulate}', accumulate=accumulate, auto_scale_lr=dict(enable=False, base_batch_size=16))
+    runner.train()
+    assert runner.optim_wrapper.get_lr()['lr'] == [0.1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import SeedIterationHook, mix_seed, seeding
+from engine import SeedIterationHook, StrictRunner, mix_seed, runner, seeding
 
 
 def draw(iteration, seed=0):
@@ -45,6 +45,41 @@ def test_iterations_seeds_and_ranks_draw_differently(monkeypatch):
     others.append(draw(7))
     for other in others:
         assert all(a != b for a, b in zip(base, other, strict=True))
+
+
+class Dice(torch.utils.data.Dataset):
+    """Random numbers of every kind."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.tensor([random.random(), np.random.rand(), float(torch.rand(()))]))
+
+
+def load(epoch, **options):
+    """What two workers draw in an epoch."""
+    loader = StrictRunner.build_dataloader(dict(
+        dataset=Dice(), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2, num_workers=2,
+        collate_fn=dict(type='default_collate'), **options), seed=0)
+    SeedIterationHook().before_train_epoch(SimpleNamespace(seed=0, epoch=epoch))
+    return torch.cat([batch['inputs'] for batch in loader])
+
+
+def test_workers_draw_anew_in_each_epoch_and_process(monkeypatch):
+    draws = [load(0), load(1)]
+    assert torch.equal(load(1), draws[1])
+    monkeypatch.setattr(runner, 'get_rank', lambda: 1)  # where all processes draw the same seed for their workers
+    draws.append(load(1))
+    assert len(set(torch.cat(draws).flatten().tolist())) == 3 * 12
+
+
+def ignore(worker_id):
+    pass
+
+
+def test_a_loader_may_seed_its_workers_itself():
+    assert not torch.equal(load(0, worker_init_fn=dict(type=ignore)), load(0))
 
 
 def test_negative_numbers_are_refused():

@@ -191,7 +191,7 @@ def test_resume_from_a_named_checkpoint(train, capsys):
     assert read_losses(other)[0][6] == read_losses(whole)[0][6]
     capsys.readouterr()
     train('fresh', '--resume', 'auto', options=['train_cfg.max_iters=1'])
-    assert 'starting from the beginning' in capsys.readouterr().err
+    assert 'starting from the beginning' in capsys.readouterr().out
 
 
 # --- several processes

@@ -263,6 +263,16 @@ def test_learning_rates_fall_towards_the_stem(build):
     assert rate[id(names['backbone.model.stages.3.blocks.0.0.mlp.fc1.weight'])] == (0.5e-3, 0.05)
     assert rate[id(names['backbone.model.stages.0.downsample.conv.weight'])] == (1e-3 / 32, 0.05)
 
+    # without one of its own, weights get the optimizer's default
+    cfg = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
+    wrapper = LayerDecayOptimWrapperConstructor(cfg, dict(decay_rate=0.5))(model)
+    assert {group['weight_decay'] for group in wrapper.optimizer.param_groups} == {0, 0.01}
+    for parameter in names.values():
+        parameter.grad = torch.zeros_like(parameter)
+    wrapper.step()
+    with pytest.raises(ValueError, match=r'optim_wrapper\.optimizer\.lr'):
+        LayerDecayOptimWrapperConstructor(dict(optimizer=dict(type='AdamW')), dict(decay_rate=0.5))
+
     for wrong in (None, dict(decay_rate=0), dict(decay_rate=0.9, num_layers=6)):
         with pytest.raises(ValueError, match='decay_rate'):
             LayerDecayOptimWrapperConstructor(cfg, wrong)

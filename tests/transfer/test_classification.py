@@ -100,6 +100,8 @@ def test_weights_to_begin_with(build, tmp_path):
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'ours.pth'))
     with pytest.raises(CheckpointError, match=r'backbone\.stem\.conv\.weight'):
         build(init_cfg=init_cfg).init_weights()
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint at .*nowhere\.pth, where init_cfg of the model.*=None'):
+        build(init_cfg=dict(init_cfg, checkpoint=str(tmp_path / 'nowhere.pth'))).init_weights()
     wider = dict(TINY, embed_dims=(16, 16, 32, 64))
     with pytest.raises(CheckpointError, match='misshapen'):
         build(network=wider, init_cfg=dict(init_cfg, prefix='backbone.')).init_weights()
@@ -130,13 +132,23 @@ def test_broken_photos_are_replaced(folders, caplog):
     (folders / 'train' / 'cat' / '00.png').write_bytes(b'no photograph')
     whole = (folders / 'train' / 'cat' / '01.png').read_bytes()
     (folders / 'train' / 'cat' / '01.png').write_bytes(whole[:len(whole) // 2])
-    dataset = ClassFolder(str(folders / 'train'), EVAL)
+    for broken in (2, 3):
+        with pytest.raises(DataError, match=rf'cat/0{broken - 2}\.png .*; repair or remove it, or, for training, set'):
+            ClassFolder(str(folders / 'train'), EVAL)[broken]
+    dataset = ClassFolder(str(folders / 'train'), EVAL, skip_unreadable=True)
     assert [dataset[i]['label'] for i in range(6)] == [0, 0, 2, 2, 2, 2]
     assert dataset._unreadable.tolist() == [False, False, True, True, False, False]
     for path in (folders / 'train').rglob('*.png'):
         path.write_bytes(b'')
     with pytest.raises(DataError, match='none of the 6 images can be read'):
-        ClassFolder(str(folders / 'train'), EVAL)[0]
+        ClassFolder(str(folders / 'train'), EVAL, skip_unreadable=True)[0]
+
+
+def test_broken_photos_are_replaced_in_training_alone(repo_root, monkeypatch):
+    monkeypatch.chdir(repo_root)
+    cfg = Config.fromfile('configs/cls/dualattn_t_384_finetune.py')
+    skip = [cfg[f'{split}_dataloader'].dataset.get('skip_unreadable', False) for split in ('train', 'val', 'test')]
+    assert skip == [True, False, False]
 
 
 def test_folders_that_cannot_be_used(folders, tmp_path):
@@ -184,9 +196,11 @@ def run(folders, monkeypatch, repo_root, request):
             'model.backbone.num_classes': 3, 'train_cfg.max_epochs': 2, 'default_hooks.logger.interval': 1})
         for split, part in (('train', 'train'), ('val', 'val'), ('test', 'val')):
             cfg.merge_from_dict({
-                f'{split}_dataloader': dict(batch_size=2, num_workers=0, persistent_workers=False),
+                f'{split}_dataloader': dict(batch_size=2, num_workers=0),
                 f'{split}_dataloader.dataset': dict(data_root=str(folders / part), classes=None),
                 f'{split}_dataloader.dataset.transform.input_size': 32})
+            if split != 'train':
+                cfg[f'{split}_dataloader'].persistent_workers = False
         cfg.merge_from_dict(dict(
             work_dir=str(folders / work_dir), experiment_name=f'{request.node.name}_{count}', log_level='WARNING',
             visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]), **options))
@@ -221,12 +235,14 @@ def test_training_and_tuning(run, folders):
 
 
 @pytest.mark.slow
-def test_resume_is_exact(run, folders):
-    whole = run('dualattn_t_in1k', 'whole', **{'train_cfg.max_epochs': 3}).model.state_dict()
-    run('dualattn_t_in1k', 'cut', **{'train_cfg.max_epochs': 1})
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_resume_is_exact(run, folders, num_workers):
+    workers = {'train_dataloader.num_workers': num_workers}
+    whole = run('dualattn_t_in1k', 'whole', **{'train_cfg.max_epochs': 3}, **workers).model.state_dict()
+    run('dualattn_t_in1k', 'cut', **{'train_cfg.max_epochs': 1}, **workers)
     (folders / 'cut' / 'epoch_1.pth').rename(folders / 'cut.pth')
     resumed = run('dualattn_t_in1k', 'cut', load_from=str(folders / 'cut.pth'), resume=True,
-                  **{'train_cfg.max_epochs': 3})
+                  **{'train_cfg.max_epochs': 3}, **workers)
     assert resumed.iter == 9
     for name, tensor in resumed.model.state_dict().items():
         assert torch.equal(tensor, whole[name]), name
@@ -244,6 +260,15 @@ def remove(root, name):
         file.unlink()
     (root / name).rmdir()
     return root
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_a_training_goes_on_with_its_classes(run, folders, resume):
+    run('dualattn_t_in1k', 'run', **{'train_cfg.max_epochs': 1})
+    for split in ('train', 'val'):
+        (folders / split / 'dog').rename(folders / split / 'ant')
+    with pytest.raises(DataError, match="checkpoint's training data and training data have different.*ant, dog"):
+        run('dualattn_t_in1k', 'more', load_from=str(folders / 'run' / 'epoch_1.pth'), resume=resume)
 
 
 def test_a_test_needs_the_classes_of_the_training(run, folders):

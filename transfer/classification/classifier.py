@@ -58,7 +58,13 @@ class ImageClassifier(BaseModel):
         """
         if self.init_cfg and not self.is_init:
             path, prefix = self.init_cfg['checkpoint'], self.init_cfg.get('prefix')
-            weights, _ = read_weights(path)
+            try:
+                weights, _ = read_weights(path)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f'{error}, where init_cfg of the model expects the weights to begin with: train them first '
+                    '(configs/cls/*_in1k.py), name a file that you have in model.init_cfg.checkpoint, or set '
+                    'model.init_cfg=None to begin with random ones') from error
             if prefix:
                 weights = select_prefix(weights, prefix, path)
             own = self.backbone.state_dict()

@@ -20,20 +20,26 @@ __all__ = ['ClassFolder', 'read_image']
 class ClassFolder(Dataset):
     """Images in `data_root/CLASS/`, augmented and normalised by timm.
 
-    A file that cannot be read is reported once, with its path, and the next one takes its place.
-
     Args:
         data_root: folder of the class folders; images may lie deeper.
         transform: arguments of `timm.data.create_transform`.
         classes: the classes' folders in the order of the model's outputs; 'imagenet-1k' for those of ImageNet; None
             takes the folders that are there, by name.
+        skip_unreadable: in the place of a file that cannot be read put the next one, and report it once, with its
+            path. For training alone: an accuracy would be that of other images.
 
     Raises:
         FileNotFoundError: there is no such folder.
         DataError: it has no class folders, one that is not among `classes`, or one without images.
     """
 
-    def __init__(self, data_root: str, transform: dict, classes: Sequence[str] | str | None = None):
+    def __init__(
+            self,
+            data_root: str,
+            transform: dict,
+            classes: Sequence[str] | str | None = None,
+            skip_unreadable: bool = False,
+    ):
         root = Path(data_root)
         if not root.is_dir():
             raise FileNotFoundError(f'no images at {root}: expected a folder with a folder for each class; set '
@@ -58,6 +64,7 @@ class ClassFolder(Dataset):
         except FileNotFoundError as error:
             raise DataError(f'{root}: {error}') from error
         self.transform = create_transform(**transform)
+        self.skip_unreadable = skip_unreadable
         # shared with the worker processes, so that a broken file is reported once
         self._unreadable = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
 
@@ -76,7 +83,7 @@ class ClassFolder(Dataset):
             `inputs`: (3, H, W) float, normalised; `label`: index of its class; `path`: its file.
 
         Raises:
-            DataError: no file can be read.
+            DataError: the file cannot be read, or none can that could take its place.
         """
         for step in range(len(self.samples)):
             candidate = (index + step) % len(self.samples)
@@ -86,6 +93,9 @@ class ClassFolder(Dataset):
             try:
                 image = read_image(path)
             except DataError as error:
+                if not self.skip_unreadable:
+                    raise DataError(f'{error}; repair or remove it, or, for training, set skip_unreadable=True of this '
+                                    'data set') from error
                 self._unreadable[candidate] = True
                 MMLogger.get_current_instance().warning(f'{error}; the next image takes its place')
                 continue

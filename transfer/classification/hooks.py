@@ -13,7 +13,9 @@ __all__ = ['ClassCheckHook']
 class ClassCheckHook(Hook):
     """Refuse to run when model, training data, validation data and checkpoint do not mean the same classes.
 
-    A class folder that is missing on one side would otherwise shift the numbers of all that follow it.
+    A class folder that is missing on one side would otherwise shift the numbers of all that follow it. The checkpoint
+    is that of a resumed or tested run, or of `load_from`, whose last layer is kept; weights of other classes are a
+    start by the model's `init_cfg`.
 
     Raises:
         DataError: names the two sides and the first classes that differ.
@@ -23,9 +25,11 @@ class ClassCheckHook(Hook):
         self._stored = None
 
     def before_train(self, runner) -> None:
-        """Compare training data with the model and with the validation data."""
+        """Compare training data with the model, with the validation data and with the checkpoint, if there is one."""
         classes = runner.train_dataloader.dataset.metainfo['classes']
         _check_number(runner, classes, 'training')
+        if self._stored is not None:
+            _compare(self._stored, 'the checkpoint\'s training', classes, 'training')
         if runner.val_loop is not None:
             _compare(classes, 'training', runner.val_dataloader.dataset.metainfo['classes'], 'validation')
 

@@ -2,11 +2,12 @@
 
 from transfer.detection3d import loading
 from transfer.detection3d.bev import DualAttnBEV
+from transfer.detection3d.hooks import ObjectOrderHook
 from transfer.detection3d.repairs import apply_repairs
 from transfer.detection3d.visualization import BirdEyeViewHook
 from transfer.operators import warn_of_missing_operators
 
-__all__ = ['BirdEyeViewHook', 'DualAttnBEV', 'apply_repairs', 'loading']
+__all__ = ['BirdEyeViewHook', 'DualAttnBEV', 'ObjectOrderHook', 'apply_repairs', 'loading']
 
 apply_repairs()
 warn_of_missing_operators()

@@ -11,6 +11,9 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-train_dataloader = dict(dataset=dict(type=dataset_type, pipeline=train_pipeline))
+# workers that start anew in each epoch augment after a resume as if nothing had happened
+train_dataloader = dict(
+    persistent_workers=False,
+    dataset=dict(type=dataset_type, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(type=dataset_type))
 test_dataloader = dict(dataset=dict(type=dataset_type))

@@ -3,7 +3,8 @@
 train_dataloader = dict(
     batch_size=256,
     num_workers=8,
-    persistent_workers=True,
+    persistent_workers=False,  # workers that start anew in each epoch augment after a resume as if nothing had happened
+    pin_memory=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
@@ -11,6 +12,7 @@ train_dataloader = dict(
         type='ClassFolder',
         data_root='data/imagenet/train',
         classes='imagenet-1k',
+        skip_unreadable=True,
         transform=dict(
             input_size=224,
             is_training=True,
@@ -22,6 +24,7 @@ val_dataloader = dict(
     batch_size=256,
     num_workers=8,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(

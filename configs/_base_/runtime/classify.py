@@ -13,7 +13,7 @@ custom_hooks = [
 ]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 
-env_cfg = dict(dist_cfg=dict(backend='nccl'))  # processes without a GPU use gloo all the same
+env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl'))  # processes without a GPU use gloo all the same
 randomness = dict(seed=0)
 load_from = None
 resume = False

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,10 @@ class Colorizer:
         return self.colorize_photo(Photo(image)).pixels
 
     def colorize_photo(self, photo: Photo) -> Photo:
-        """Return the photograph in colour, with the size, bit depth, alpha, EXIF and profile of the input."""
+        """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
         l = extract_l(photo.pixels)
         ab = self.predict_ab(l[None, None])[0]
-        return Photo(self.merge(l, ab, photo.pixels.dtype), photo.alpha, photo.exif, photo.icc_profile)
+        return replace(photo, pixels=self.merge(l, ab, photo.pixels.dtype))
 
     def colorize_file(
         self,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorization.checkpoint import default_weights_path, load_network
-from colorization.color import lab_to_rgb, rgb_to_lab
+from colorization.color import lab_to_rgb_keeping_l, rgb_to_lab
 from colorization.images import MAX_PIXELS, WRITE_FORMATS, ImageError, Photo, read_photo, write_photo
 
 BAND_PIXELS = 1 << 18  # full-resolution pixels that are float at a time; more is slower, and takes memory
@@ -40,8 +40,8 @@ def resize_l(l: Tensor, size: int) -> Tensor:
 class Colorizer:
     """Predict colours at the network's size and lay them over the full-resolution luminance of a photograph.
 
-    The luminance of the input is kept; only colours that sRGB cannot show at that luminance are clipped. An input that
-    has colours already loses them: just its luminance is used.
+    The luminance of the input is kept; colours that sRGB cannot show at that luminance are made paler until it can. An
+    input that has colours already loses them: just its luminance is used.
 
     >>> rgb = Colorizer.from_pretrained()(gray)  # (H, W) or (H, W, 3) uint8 -> (H, W, 3) uint8
 
@@ -190,7 +190,7 @@ class Colorizer:
         rows = max(1, BAND_PIXELS // width)
         for top in range(0, height, rows):
             band = slice(top, top + rows)
-            rgb = lab_to_rgb(l[band].to(self.device)[None, None], (rows_matrix[band] @ wide)[None])
+            rgb = lab_to_rgb_keeping_l(l[band].to(self.device)[None, None], (rows_matrix[band] @ wide)[None])
             out[band] = (rgb[0].permute(1, 2, 0) * levels).round().cpu().numpy()
         return out
 

@@ -37,6 +37,21 @@ def resize_l(l: Tensor, size: int) -> Tensor:
     return F.interpolate(l, shape, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
 
 
+def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Return a network's description from the training config of its run, as `Colorizer.from_pretrained` takes it.
+
+    Raises:
+        ValueError: the config has no model.generator.
+    """
+    from mmengine.config import Config  # colorizing without a config does without mmengine
+
+    config = Config.fromfile(path, import_custom_modules=False).to_dict().get('model', {}).get('generator')
+    if not config:
+        raise ValueError(f'{path}: has no model.generator, so it does not describe a colorization network')
+    config.pop('encoder_weights', None)  # where training starts from; the weights file holds what it came to
+    return config
+
+
 class Colorizer:
     """Predict colours at the network's size and lay them over the full-resolution luminance of a photograph.
 

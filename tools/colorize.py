@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from colorization.jobs import plan_jobs
-from colorization.pipeline import Colorizer
+from colorization.pipeline import Colorizer, read_network_config
 
 EPILOG = """examples:
   one photograph, with the weights that ship with the package
@@ -67,14 +67,7 @@ def make_folders(jobs):
 
 
 def load_colorizer(args):
-    config = None
-    if args.config:
-        from mmengine.config import Config
-
-        config = Config.fromfile(args.config, import_custom_modules=False).to_dict().get('model', {}).get('generator')
-        if not config:
-            raise ValueError(f'{args.config}: has no model.generator, so it does not describe a colorization network')
-        config.pop('encoder_weights', None)  # where training starts from; --weights holds what it came to
+    config = read_network_config(args.config) if args.config else None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Colorizer.from_pretrained(args.weights, config, size=args.size, device=device, chroma=args.chroma)
 

@@ -123,7 +123,7 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         elif image.mode.startswith('I'):
             pixels, alpha = _decode_16_bit_gray(image)
             pixels, profile = color_profile.gray_in_srgb(pixels, profile, path)
-        elif (bits := _bits_per_channel(image)) > 8:
+        elif image.mode != 'F' and (bits := _bits_per_channel(image)) > 8:
             logger.warning('%s: %d bits per channel are read at 8 bits; save it as a TIFF or PNG in RGB', path, bits)
         if pixels is None:
             pixels, alpha, profile = _decode_8_bit(image, path)
@@ -366,7 +366,7 @@ def write_photo(photo: Photo, path: str | os.PathLike, overwrite: bool = False) 
         with open(temporary, 'xb') as file:
             _encode(photo, kind, path, file)
         os.replace(temporary, path)
-    except ValueError as error:
+    except (ValueError, SyntaxError) as error:  # SyntaxError: EXIF data that are none
         raise ImageError(f'{path}: cannot be written as {kind}: {error}') from error
     except OSError as error:
         raise OSError(f'{path}: cannot be written: {error.strerror or error}; choose another output') from error

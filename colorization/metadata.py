@@ -33,6 +33,7 @@ _DROPPED_EXIF = (
     *(_TAGS.ExifImageWidth, _TAGS.ExifImageHeight, _TAGS.ExifInteroperabilityOffset, _TAGS.MakerNote),
     _TAGS.ColorSpace,
 )
+_JPEG = ('JPEG', 'MPO')  # MPO: the JPEG of a phone or camera, with previews behind it
 _IPTC_TAG = 33723  # of TIFF
 _JPEG_SEGMENT = 65_533  # bytes that a JPEG holds in one segment
 _XMP_HEADER = 29  # bytes of the name before an XMP packet in a JPEG
@@ -67,9 +68,9 @@ def read_dpi(image: Image.Image, exif: bytes | None, orientation: int) -> tuple[
     found = None
     if unit and _TAGS.XResolution in tags and _TAGS.YResolution in tags:
         found = [tags[_TAGS.XResolution], tags[_TAGS.YResolution]]
-    elif image.info.get('jfif_unit') != 0 and image.format in ('PNG', 'BMP', 'JPEG') and 'dpi' in image.info:
+    elif image.format in ('PNG', 'BMP') or (image.format in _JPEG and image.info.get('jfif_unit') in (1, 2)):
         # of a JPEG without a density Pillow says 72, which nobody has stated
-        found, unit = image.info['dpi'] if image.format != 'JPEG' or 'jfif_unit' in image.info else None, 1.0
+        found, unit = image.info.get('dpi'), 1.0
     try:
         dpi = tuple(round(float(value) * unit, 2) for value in found or ())
     except (TypeError, ValueError, ArithmeticError):
@@ -85,7 +86,7 @@ def read_text(image: Image.Image) -> dict[str, str]:
         # ImageMagick hides EXIF data and profiles in texts, and XMP is one too
         hidden = ('Raw profile type', 'XML:com.adobe.xmp')
         return {str(name): str(text) for name, text in image.text.items() if not name.startswith(hidden)}
-    comment = image.info.get('comment') if image.format in ('JPEG', 'MPO') else None
+    comment = image.info.get('comment') if image.format in _JPEG else None
     if not comment:
         return {}
     try:

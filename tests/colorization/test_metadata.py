@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from colorization.images import Photo, read_photo, write_photo
+from colorization.images import ImageError, Photo, read_photo, write_photo
 from colorization.metadata import load_exif
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -141,6 +141,11 @@ def test_comment_of_a_jpeg_survives(tmp_path, caplog):
     assert not caplog.records
     write_photo(photo, tmp_path / 'b.tif')
     assert 'TIFF holds no text chunks, left out: Comment' in caplog.text
+
+
+def test_exif_data_that_are_none_are_an_error_with_the_name(tmp_path):
+    with pytest.raises(ImageError, match=r'a\.jpg: cannot be written as JPEG'):
+        write_photo(Photo(RGB, exif=b'none at all'), tmp_path / 'a.jpg')
 
 
 def test_iptc_records_are_left_out_and_that_is_said(tmp_path, caplog):

@@ -27,7 +27,7 @@ EPILOG = """examples:
       python tools/colorize.py scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
 
 What is kept: size and luminance; 16 bits of PNG and TIFF, gray or RGB, in png and tif (16-bit CMYK, PPM and JPEG 2000
-are read at 8 bits, which is said); transparency in png, tif and webp; in each format the resolution, XMP, and the EXIF
+are read at 8 bits, with a message); transparency in png, tif and webp; in each format the resolution, XMP, and the EXIF
 entries for camera, dates, place, author, copyright, titles, keywords, comments and rating; PNG text chunks in png; JPEG
 comments in jpg and png. Upright sRGB replaces rotation and colour profiles. Thumbnails, maker notes and IPTC records
 are dropped.

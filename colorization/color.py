@@ -11,7 +11,9 @@ import kornia
 import torch
 from torch import Tensor
 
-__all__ = ['gray_rgb_from_l', 'lab_to_rgb', 'normalize_l', 'rgb_to_lab']
+__all__ = ['gray_rgb_from_l', 'lab_to_rgb', 'lab_to_rgb_keeping_l', 'normalize_l', 'rgb_to_lab']
+
+_CHROMA_STEPS = 10  # halvings; a thousandth of a colour is less than a level of 8 bits
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager:
@@ -46,6 +48,52 @@ def lab_to_rgb(l: Tensor, ab: Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(l.dtype, ab.dtype), torch.float32)
     with _without_autocast(l.device):
         return kornia.color.lab_to_rgb(torch.cat([l.to(dtype), ab.to(dtype)], dim=1), clip=True)
+
+
+@torch.no_grad()
+def lab_to_rgb_keeping_l(l: Tensor, ab: Tensor) -> Tensor:
+    """Join lightness and colour to an image; colours outside sRGB are made paler until they fit.
+
+    Where `lab_to_rgb` clips each channel, which also moves lightness and hue, ab is scaled by the largest factor in
+    [0, 1] whose colour sRGB can show at that lightness. It is for photographs that are looked at: training and metrics
+    clip, as the papers do.
+
+    Args:
+        l: (B, 1, H, W) float in [0, 100].
+        ab: (B, 2, H, W) float in Lab units.
+
+    Returns:
+        (B, 3, H, W) sRGB in [0, 1], float32, or float64 for float64; without a gradient.
+    """
+    dtype = torch.promote_types(torch.promote_types(l.dtype, ab.dtype), torch.float32)
+    with _without_autocast(l.device):
+        lab = torch.cat([l.to(dtype), ab.to(dtype)], dim=1)
+        rgb = kornia.color.lab_to_rgb(lab, clip=False)
+        # the rounded constants of the conversion put white itself 2e-5 above 1
+        outside = ((rgb.amin(dim=1) < -5e-5) | (rgb.amax(dim=1) > 1 + 5e-5)).flatten().nonzero()[:, 0]
+        if len(outside):
+            wrong = lab.transpose(0, 1).reshape(3, -1).index_select(1, outside)
+            factor = torch.zeros_like(wrong[0])
+            for step in range(1, _CHROMA_STEPS + 1):
+                linear = _linear_rgb(wrong[0], wrong[1:] * (factor + 0.5**step))
+                fits = (linear.amin(dim=0) >= 0) & (linear.amax(dim=0) <= 1)
+                factor += fits * 0.5**step
+            right = kornia.color.lab_to_rgb(torch.cat([wrong[:1], wrong[1:] * factor])[:, None])[:, 0]
+            flat = rgb.transpose(0, 1).reshape(3, -1).index_copy(1, outside, right)
+            rgb = flat.view(3, l.shape[0], *l.shape[2:]).transpose(0, 1)
+    return rgb.clamp(0, 1)
+
+
+def _linear_rgb(l: Tensor, ab: Tensor) -> Tensor:
+    """Return linear RGB (3, N), in [0, 1] for colours of sRGB, of l (N) and ab (2, N).
+
+    It is the first half of kornia's conversion, without its transfer function, which takes most of the time.
+    """
+    y = (l + 16) / 116
+    cone = torch.stack([y + ab[0] / 500, y, y - ab[1] / 200])
+    # a cube that goes on as its tangent below 6/29; without a condition, which costs ten times as much
+    xyz = cone.clamp(min=6 / 29).pow(3) + (cone.clamp(max=6 / 29) - 6 / 29) / 7.787
+    return kornia.color.xyz_to_rgb((xyz * xyz.new_tensor([[0.95047], [1.0], [1.08883]]))[:, None])[:, 0]
 
 
 def gray_rgb_from_l(l: Tensor) -> Tensor:

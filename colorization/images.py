@@ -1,8 +1,7 @@
 """The one reader and writer of image files: photographs with all they carry, plain RGB for data sets, input lists.
 
 What is in a file decides how it is read, never its name. Everything is brought to sRGB and upright here, so that no
-other module knows EXIF orientation, palettes, CMYK or colour profiles. The transfer function of a PNG `gAMA` chunk and
-XMP packets are not read.
+other module knows EXIF orientation, palettes, CMYK or colour profiles. A PNG's `gAMA` chunk is not read.
 """
 
 import glob
@@ -15,20 +14,21 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from colorization import color_profile
+from colorization import color_profile, metadata
 from colorization.color_profile import ProfileError
 
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535  # pixels; the limit of JPEG, and no scanner makes more
+JPEG_SIDE = 65_500  # pixels; what libjpeg takes
 # Suffixes that a folder is searched for. A file named by the user is read whatever it is called.
 IMAGE_SUFFIXES = frozenset(
     ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.webp', '.tif', '.tiff', '.bmp', '.gif', '.jp2', '.avif']
@@ -39,32 +39,8 @@ WRITE_FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'
 # Raster formats that Pillow decodes by itself. Left out on purpose: EPS and PDF would start Ghostscript, and formats
 # without a signature (TGA) would take any file for an image.
 _READ_FORMATS = ('JPEG', 'PNG', 'TIFF', 'WEBP', 'BMP', 'GIF', 'PPM', 'JPEG2000', 'AVIF')
-# What the decoders raise on broken bytes (they have no common base class).
-_DECODER_ERRORS = (
-    *(
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        ArithmeticError,
-        EOFError,
-        RuntimeError,
-    ),
-    *(struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
-)
-# EXIF entries that stay true when the pixels are rewritten; strip offsets, sizes or a thumbnail would not.
-_KEPT_EXIF = (
-    *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software),
-    *(ExifTags.Base.XResolution, ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit),
-    *(ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright),
-)
-_DROPPED_EXIF = (
-    *(ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.Base.ExifInteroperabilityOffset),
-    *(ExifTags.Base.MakerNote, ExifTags.Base.ColorSpace),  # a maker note holds offsets into the original file
-)
-_JPEG_EXIF_LIMIT = 65_533  # bytes in one APP1 segment
+_DECODER_ERRORS = (*metadata.DECODER_ERRORS, cv2.error, Image.DecompressionBombError)
+_TIFF_SIGNATURES = (b'II*\0', b'MM\0*')
 
 
 class ImageError(ValueError):
@@ -80,16 +56,22 @@ class Photo:
         alpha: (H, W) of the same type as pixels, 0 is transparent; None for an opaque photograph.
         exif: an EXIF block without orientation, sizes, thumbnail and maker note.
         icc_profile: an sRGB profile to embed, present where the source carried a profile of its own.
+        dpi: resolution across and down in pixels per inch, from 1 to 65535; None where nothing states one.
+        text: by keyword, the text chunks of a PNG; the comment of a JPEG is 'Comment'.
+        xmp: an XMP packet that does not ask for a rotation.
 
     Raises:
         TypeError: pixels or alpha are neither uint8 nor uint16, or differ.
-        ValueError: a shape is wrong.
+        ValueError: a shape or the resolution is wrong.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     exif: bytes | None = None
     icc_profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    text: dict[str, str] = field(default_factory=dict)
+    xmp: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype not in (np.uint8, np.uint16):
@@ -100,6 +82,8 @@ class Photo:
             raise TypeError(f'alpha must be {self.pixels.dtype} as the pixels are, got {self.alpha.dtype}')
         if self.alpha is not None and self.alpha.shape != self.pixels.shape[:2]:
             raise ValueError(f'alpha must be {self.pixels.shape[:2]}, got {self.alpha.shape}')
+        if self.dpi is not None and not all(1 <= value <= metadata.MAX_DPI for value in self.dpi):
+            raise ValueError(f'dpi must be two numbers from 1 to {metadata.MAX_DPI}, got {self.dpi}')
 
     @property
     def bit_depth(self) -> int:
@@ -113,7 +97,7 @@ class Photo:
 
 
 def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a photograph: first frame or page, upright, in sRGB, with its bit depth, alpha and EXIF kept.
+    """Read a photograph: first frame or page, upright, in sRGB, with its bit depth, alpha and metadata kept.
 
     Args:
         path: a JPEG, PNG, TIFF, WebP, BMP, GIF, PNM, JPEG 2000 or AVIF file under any name.
@@ -125,7 +109,10 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     with _opened(path, max_pixels) as image:
         is_16_bit_color = _is_16_bit_color(image)  # first, as asking a PNG for its EXIF data decodes it
-        orientation, exif = _read_exif(image, path)
+        orientation, exif = metadata.read_exif(image, path)
+        dpi = metadata.read_dpi(image, exif, orientation)
+        metadata.warn_of_iptc(image, path)
+        orientation = _orientation_left(image, orientation)
         if image.format != 'MPO' and getattr(image, 'is_animated', False):  # MPO: the other frames are previews
             logger.warning('%s: %d frames or pages, the first one is used', path, image.n_frames)
         profile = image.info.get('icc_profile')
@@ -136,10 +123,13 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         elif image.mode.startswith('I'):
             pixels, alpha = _decode_16_bit_gray(image)
             pixels, profile = color_profile.gray_in_srgb(pixels, profile, path)
+        elif image.mode != 'F' and (bits := _bits_per_channel(image)) > 8:
+            logger.warning('%s: %d bits per channel are read at 8 bits; save it as a TIFF or PNG in RGB', path, bits)
         if pixels is None:
             pixels, alpha, profile = _decode_8_bit(image, path)
         pixels = np.ascontiguousarray(_upright(pixels, orientation))
-        return Photo(pixels, None if alpha is None else _upright(alpha, orientation), exif, profile)
+        alpha = None if alpha is None else _upright(alpha, orientation)
+        return Photo(pixels, alpha, exif, profile, dpi, metadata.read_text(image), metadata.read_xmp(image))
 
 
 def read_rgb(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, min_side: int | None = None) -> np.ndarray:
@@ -157,7 +147,7 @@ def read_rgb(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, min_side: in
         ImageError: as for `read_photo`.
     """
     with _opened(path, max_pixels) as image:
-        orientation, _ = _read_exif(image, path)
+        orientation = _orientation_left(image, metadata.read_exif(image, path)[0])
         if min_side is not None:
             image.draft(None, (min_side, min_side))
         if image.mode.startswith('I'):
@@ -183,7 +173,8 @@ def _opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # the limit is ours, just below
             warnings.filterwarnings('ignore', category=UserWarning, module='PIL')  # remarks on broken metadata
-            with Image.open(path, formats=_READ_FORMATS) as image:
+            # Given a name, Pillow maps uncompressed pixels into memory, with the sides of a rotated TIFF exchanged.
+            with open(path, 'rb') as file, Image.open(file, formats=_READ_FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError(f'{width} x {height} pixels are more than the limit of {max_pixels} pixels')
@@ -191,9 +182,52 @@ def _opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Image.Image]:
                     raise ImageError(f'{width} x {height} pixels; sides must be from 1 to {MAX_SIDE} pixels')
                 yield image
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f'{os.fspath(path)}: not an image in a known format ({", ".join(_READ_FORMATS)})') from error
+        raise ImageError(f'{os.fspath(path)}: {_describe_unknown(path)}') from error
     except _DECODER_ERRORS as error:
         raise ImageError(f'{os.fspath(path)}: cannot be read: {error or type(error).__name__}') from error
+
+
+def _describe_unknown(path: str | os.PathLike) -> str:
+    """Say why Pillow does not know a file: mostly it is no image, but it can be a TIFF of a rare kind."""
+    with open(path, 'rb') as file:
+        header = file.read(8)
+        if header[:4] not in _TIFF_SIGNATURES or len(header) < 8:
+            return f'not an image in a known format ({", ".join(_READ_FORMATS)})'
+        directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+        try:
+            with warnings.catch_warnings(action='ignore', category=UserWarning):
+                file.seek(directory.next)
+                directory.load(file)
+            bits = directory[TiffImagePlugin.BITSPERSAMPLE][0]
+            kind = directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION]
+            channels = directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+        except metadata.DECODER_ERRORS:
+            return 'cannot be read: a TIFF without an intact directory'
+    if channels == 2 and kind in (0, 1):
+        return f'a TIFF of {bits}-bit gray with alpha, which is not supported; save it without alpha'
+    return (
+        f'a TIFF with {channels} channel{"s" if channels > 1 else ""} of {bits} bits, which is not supported; '
+        'save it as 8-bit or 16-bit RGB or gray'
+    )
+
+
+def _orientation_left(image: Image.Image, orientation: int) -> int:
+    """Return the EXIF orientation that decoding leaves to be undone: Pillow and OpenCV turn a TIFF upright."""
+    return 1 if image.format == 'TIFF' else orientation
+
+
+def _bits_per_channel(image: Image.Image) -> int:
+    """Return the bits in the file of an image that Pillow decodes to 8, where its header tells them; else 8."""
+    if image.format == 'TIFF':
+        return image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0]
+    if image.format == 'PPM' and image.mode == 'RGB':
+        arguments = image.tile[0].args  # a mode, or a mode and the largest value
+        return int(arguments[1]).bit_length() if isinstance(arguments, tuple) else 8
+    if image.format == 'JPEG2000':
+        image.fp.seek(0)
+        codestream = image.fp.read(1 << 16).partition(b'\xff\x4f\xff\x51')[2]  # SOC and SIZ (ISO 15444-1, A.5)
+        return (codestream[38] & 0x7F) + 1 if len(codestream) > 38 else 8
+    return 8
 
 
 def _is_16_bit_color(image: Image.Image) -> bool:
@@ -307,34 +341,12 @@ def _over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return ((pixels * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
 
 
-def _read_exif(image: Image.Image, path: str | os.PathLike) -> tuple[int, bytes | None]:
-    """Return the orientation that is left to undo and the EXIF entries that hold for a rewritten image, or None.
-
-    Broken EXIF data are no reason to refuse a photograph: they are left out with a warning.
-    """
-    orientation, kept = 1, Image.Exif()
-    try:
-        source = image.getexif()
-        if image.format != 'TIFF':  # Pillow and OpenCV both turn a TIFF upright while decoding
-            orientation = source.get(ExifTags.Base.Orientation, 1)
-        for tag in _KEPT_EXIF:
-            if tag in source:
-                kept[tag] = source[tag]
-        for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            entries = {tag: value for tag, value in source.get_ifd(group).items() if tag not in _DROPPED_EXIF}
-            if entries:
-                kept[group] = entries
-        return orientation, kept.tobytes() if len(kept) else None
-    except _DECODER_ERRORS as error:
-        logger.warning('%s: broken EXIF data are left out: %s', path, error)
-        return orientation, None
-
-
 def write_photo(photo: Photo, path: str | os.PathLike, overwrite: bool = False) -> None:
     """Write a photograph as RGB in the format that the suffix names, whole or not at all.
 
     PNG and TIFF keep 16 bits and alpha, WebP keeps alpha at 8 bits; JPEG (quality 95, 4:4:4) has neither, so
-    transparent parts are laid over white there. EXIF and the sRGB profile are written where present.
+    transparent parts are laid over white there. EXIF, resolution, XMP and the sRGB profile go into each format, texts
+    into PNG, the one named 'Comment' into JPEG as well.
 
     Raises:
         ImageError: the suffix is unknown or the image does not fit the format.
@@ -354,7 +366,7 @@ def write_photo(photo: Photo, path: str | os.PathLike, overwrite: bool = False) 
         with open(temporary, 'xb') as file:
             _encode(photo, kind, path, file)
         os.replace(temporary, path)
-    except ValueError as error:
+    except (ValueError, SyntaxError) as error:  # SyntaxError: EXIF data that are none
         raise ImageError(f'{path}: cannot be written as {kind}: {error}') from error
     except OSError as error:
         raise OSError(f'{path}: cannot be written: {error.strerror or error}; choose another output') from error
@@ -364,45 +376,57 @@ def write_photo(photo: Photo, path: str | os.PathLike, overwrite: bool = False) 
 
 
 def _encode(photo: Photo, kind: str, path: Path, file: io.BufferedWriter) -> None:
-    pixels, alpha, exif = photo.rgb, photo.alpha, photo.exif
+    pixels, alpha = photo.rgb, photo.alpha
+    if kind != 'PNG':
+        metadata.warn_of_text(photo.text, {'Comment'} if kind == 'JPEG' else set(), kind, path)
     if kind == 'TIFF':
         _encode_tiff(photo, file)
         return
     if kind == 'PNG' and photo.bit_depth == 16:
-        file.write(_png_16_bit(pixels, alpha, exif, photo.icc_profile))
+        file.write(_png_16_bit(photo))
         return
     if photo.bit_depth == 16:
         logger.warning('%s: %s holds 8 of the 16 bits; use png or tiff to keep them', path, kind)
         pixels, alpha = _to_8_bit(pixels), None if alpha is None else _to_8_bit(alpha)
-    limit = {'JPEG': 65_500, 'WEBP': 16_383}.get(kind, MAX_SIDE)
+    limit = {'JPEG': JPEG_SIDE, 'WEBP': 16_383}.get(kind, MAX_SIDE)
     if max(pixels.shape[:2]) > limit:
         raise ImageError(f'sides of at most {limit} pixels fit, the image has {pixels.shape[1]} x {pixels.shape[0]}')
-    if kind == 'JPEG' and exif is not None and len(exif) > _JPEG_EXIF_LIMIT:
-        logger.warning('%s: EXIF data of %d bytes do not fit into a JPEG and are left out', path, len(exif))
-        exif = None
     if kind == 'JPEG' and alpha is not None:
         logger.warning('%s: JPEG has no transparency, transparent parts become white; use png to keep them', path)
         pixels, alpha = _over_white(pixels, alpha), None
     image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
-    options = {'JPEG': dict(quality=95, subsampling=0), 'WEBP': dict(quality=95), 'PNG': dict(compress_level=4)}[kind]
-    image.save(file, kind, exif=exif or b'', icc_profile=photo.icc_profile, **options)
+    # a WebP has no other place for the resolution than EXIF; with EXIF data the two must agree
+    exif = metadata.encode_exif(photo.exif, photo.dpi if photo.exif or kind == 'WEBP' else None)
+    options = {'icc_profile': photo.icc_profile}
+    if kind == 'JPEG':
+        options |= dict(quality=95, subsampling=0, **metadata.jpeg_segments(exif, photo.xmp, photo.text, path))
+    elif kind == 'WEBP':
+        options |= dict(quality=95, exif=exif, xmp=photo.xmp or b'')
+    else:
+        options |= dict(compress_level=4, exif=exif, pnginfo=metadata.png_texts(photo.text, photo.xmp))
+    if kind != 'WEBP' and photo.dpi is not None:
+        options['dpi'] = photo.dpi
+    image.save(file, kind, **options)
 
 
-def _png_16_bit(pixels: np.ndarray, alpha: np.ndarray | None, exif: bytes | None, profile: bytes | None) -> bytes:
-    """Encode (H, W, 3) uint16 through OpenCV (Pillow has no such mode) and insert profile and EXIF as PNG chunks."""
-    bgr = pixels[..., ::-1] if alpha is None else np.dstack([pixels[..., ::-1], alpha])
+def _png_16_bit(photo: Photo) -> bytes:
+    """Encode 16-bit pixels through OpenCV (Pillow has no such mode) and insert what goes with them as PNG chunks."""
+    bgr = photo.rgb[..., ::-1] if photo.alpha is None else np.dstack([photo.rgb[..., ::-1], photo.alpha])
     done, encoded = cv2.imencode('.png', np.ascontiguousarray(bgr))
     if not done:
         raise ImageError('OpenCV could not encode it')
     encoded, chunks = encoded.tobytes(), b''
-    payloads = {}
-    if profile is not None:
-        payloads[b'iCCP'] = b'sRGB\0\0' + zlib.compress(profile)  # name, end of name, method 0
-    if exif is not None:
-        payloads[b'eXIf'] = exif.removeprefix(b'Exif\0\0')
-    for name, payload in payloads.items():
+    payloads = []
+    if photo.icc_profile is not None:
+        payloads.append((b'iCCP', b'sRGB\0\0' + zlib.compress(photo.icc_profile)))  # name, end of name, method 0
+    if photo.dpi is not None:
+        payloads.append((b'pHYs', struct.pack('>IIB', *(round(value / 0.0254) for value in photo.dpi), 1)))  # 1: metre
+    if photo.exif is not None:
+        payloads.append((b'eXIf', metadata.encode_exif(photo.exif, photo.dpi).removeprefix(b'Exif\0\0')))
+    payloads += [chunk[:2] for chunk in metadata.png_texts(photo.text, photo.xmp).chunks]
+    for name, payload in payloads:
         chunks += struct.pack('>I', len(payload)) + name + payload + struct.pack('>I', zlib.crc32(name + payload))
-    header = 8 + 25  # signature and IHDR, which stand first; both chunks must come before the pixels
+    header = 8 + 25  # signature and IHDR, which stand first; the chunks must come before the pixels
     return encoded[:header] + chunks + encoded[header:]
 
 
@@ -413,11 +437,11 @@ def _encode_tiff(photo: Photo, file: io.BufferedWriter) -> None:
         pixels = np.dstack([pixels, photo.alpha])
     height, width, channels = pixels.shape
     directory = TiffImagePlugin.ImageFileDirectory_v2()
-    if photo.exif is not None:
-        exif = Image.Exif()
-        exif.load(photo.exif)
-        for tag in exif:
-            directory[tag] = exif.get_ifd(tag) if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) else exif[tag]
+    exif = metadata.exif_with_dpi(photo.exif, photo.dpi)
+    for tag in exif:
+        directory[tag] = exif.get_ifd(tag) if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) else exif[tag]
+    if photo.xmp is not None:
+        directory[TiffImagePlugin.XMP] = photo.xmp
     directory[TiffImagePlugin.IMAGEWIDTH] = width
     directory[TiffImagePlugin.IMAGELENGTH] = height
     directory[TiffImagePlugin.BITSPERSAMPLE] = (photo.bit_depth,) * channels

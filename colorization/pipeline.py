@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorization.checkpoint import default_weights_path, load_network
-from colorization.color import lab_to_rgb, rgb_to_lab
+from colorization.color import lab_to_rgb_keeping_l, rgb_to_lab
 from colorization.images import MAX_PIXELS, WRITE_FORMATS, ImageError, Photo, read_photo, write_photo
 
 BAND_PIXELS = 1 << 18  # full-resolution pixels that are float at a time; more is slower, and takes memory
@@ -36,11 +37,26 @@ def resize_l(l: Tensor, size: int) -> Tensor:
     return F.interpolate(l, shape, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
 
 
+def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Return a network's description from the training config of its run, as `Colorizer.from_pretrained` takes it.
+
+    Raises:
+        ValueError: the config has no model.generator.
+    """
+    from mmengine.config import Config  # colorizing without a config does without mmengine
+
+    config = Config.fromfile(path, import_custom_modules=False).to_dict().get('model', {}).get('generator')
+    if not config:
+        raise ValueError(f'{path}: has no model.generator, so it does not describe a colorization network')
+    config.pop('encoder_weights', None)  # where training starts from; the weights file holds what it came to
+    return config
+
+
 class Colorizer:
     """Predict colours at the network's size and lay them over the full-resolution luminance of a photograph.
 
-    The luminance of the input is kept; only colours that sRGB cannot show at that luminance are clipped. An input that
-    has colours already loses them: just its luminance is used.
+    The luminance of the input is kept; colours that sRGB cannot show at that luminance are made paler until it can. An
+    input that has colours already loses them: just its luminance is used.
 
     >>> rgb = Colorizer.from_pretrained()(gray)  # (H, W) or (H, W, 3) uint8 -> (H, W, 3) uint8
 
@@ -115,10 +131,10 @@ class Colorizer:
         return self.colorize_photo(Photo(image)).pixels
 
     def colorize_photo(self, photo: Photo) -> Photo:
-        """Return the photograph in colour, with the size, bit depth, alpha, EXIF and profile of the input."""
+        """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
         l = extract_l(photo.pixels)
         ab = self.predict_ab(l[None, None])[0]
-        return Photo(self.merge(l, ab, photo.pixels.dtype), photo.alpha, photo.exif, photo.icc_profile)
+        return replace(photo, pixels=self.merge(l, ab, photo.pixels.dtype))
 
     def colorize_file(
         self,
@@ -189,7 +205,7 @@ class Colorizer:
         rows = max(1, BAND_PIXELS // width)
         for top in range(0, height, rows):
             band = slice(top, top + rows)
-            rgb = lab_to_rgb(l[band].to(self.device)[None, None], (rows_matrix[band] @ wide)[None])
+            rgb = lab_to_rgb_keeping_l(l[band].to(self.device)[None, None], (rows_matrix[band] @ wide)[None])
             out[band] = (rgb[0].permute(1, 2, 0) * levels).round().cpu().numpy()
         return out
 

@@ -2,19 +2,18 @@
 
 import argparse
 import logging
-import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from colorization.images import WRITE_FORMATS, Photo, list_images, read_photo, write_photo
-from colorization.pipeline import Colorizer
+from colorization.jobs import plan_jobs
+from colorization.pipeline import Colorizer, read_network_config
 
 EPILOG = """examples:
   one photograph, with the weights that ship with the package
@@ -27,7 +26,11 @@ EPILOG = """examples:
       python tools/colorize.py scans -o colorized --weights work_dirs/my_run/weights.safetensors
       python tools/colorize.py scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
 
-Size, luminance, bit depth, transparency and EXIF data are kept as far as the format holds them (png, tif: all).
+What is kept: size and luminance; 16 bits of PNG and TIFF, gray or RGB, in png and tif (16-bit CMYK, PPM and JPEG 2000
+are read at 8 bits, with a message); transparency in png, tif and webp; in each format the resolution, XMP, and the EXIF
+entries for camera, dates, place, author, copyright, titles, keywords, comments and rating; PNG text chunks in png; JPEG
+comments in jpg and png. Upright sRGB replaces rotation and colour profiles. Thumbnails, maker notes and IPTC records
+are dropped.
 
 exit codes: 0 all done or skipped, 1 some photographs failed (listed at the end), 2 nothing was started, 130 stopped
 """
@@ -53,64 +56,20 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def plan_jobs(args):
-    """Pair each output with its photograph; any doubt about the names is an error before work starts."""
-    single = len(args.inputs) == 1 and os.path.isfile(args.inputs[0])
-    if single and args.out.suffix and not args.out.is_dir():
-        jobs = {args.out: Path(args.inputs[0])}
-    elif args.out.suffix.lower() in WRITE_FORMATS and not args.out.is_dir():
-        raise ValueError(f'{args.out} looks like a file, but several photographs may come: name a folder with -o')
-    else:
-        jobs, out = {}, args.out.resolve()
-        for name in args.inputs:
-            is_folder = os.path.isdir(name)
-            for source in list_images([name], args.recursive):
-                is_nested = out != Path(name).resolve() and out in source.resolve().parents
-                is_named = args.suffix and source.stem.removesuffix('_compare').endswith(args.suffix)
-                if is_folder and (is_nested or is_named):
-                    continue  # an output of an earlier run
-                inside = source.relative_to(name).parent if is_folder else Path()
-                kept = source.suffix if source.suffix.lower() in WRITE_FORMATS else '.png'
-                suffix = f'.{args.format}' if args.format else kept
-                target = args.out / inside / f'{source.stem}{args.suffix}{suffix}'
-                if jobs.setdefault(target, source).resolve() != source.resolve():
-                    raise ValueError(f'{source} and {jobs[target]} would both become {target}; colorize them apart')
-    if replaced := {path.resolve() for path in jobs} & {path.resolve() for path in jobs.values()}:
-        raise ValueError(f'{min(replaced)} is an input and would be replaced; choose another -o or a --suffix')
-    for target in jobs:
-        if target.suffix.lower() not in WRITE_FORMATS:
-            raise ValueError(f"{target}: suffix '{target.suffix}' cannot be written, use {', '.join(WRITE_FORMATS)}")
-        if single and target.exists() and not args.overwrite:
-            raise FileExistsError(f'{target} exists; use --overwrite to replace it')
-    for folder in sorted({target.parent for target in jobs}):
+def make_folders(jobs):
+    """Make the output folders and try to write there, before hours of work."""
+    for folder in sorted({job.target.parent for job in jobs}):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise OSError(f'{folder}: this output folder cannot be written: {error.strerror}') from error
-    return jobs
 
 
 def load_colorizer(args):
-    config = None
-    if args.config:
-        from mmengine.config import Config
-
-        config = Config.fromfile(args.config, import_custom_modules=False).to_dict().get('model', {}).get('generator')
-        if not config:
-            raise ValueError(f'{args.config}: has no model.generator, so it does not describe a colorization network')
-        config.pop('encoder_weights', None)  # where training starts from; --weights holds what it came to
+    config = read_network_config(args.config) if args.config else None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Colorizer.from_pretrained(args.weights, config, size=args.size, device=device, chroma=args.chroma)
-
-
-def colorize(colorizer, source, target, args):
-    photo = read_photo(source, max_pixels=int(args.max_megapixels * 1e6))
-    result = colorizer(photo)
-    write_photo(result, target, args.overwrite)
-    if args.compare:
-        pair = Photo(np.concatenate([photo.rgb, result.rgb], axis=1))
-        write_photo(pair, target.with_name(f'{target.stem}_compare.jpg'), overwrite=True)
 
 
 def main(argv=None):
@@ -118,7 +77,9 @@ def main(argv=None):
     logging.basicConfig(format='%(message)s')
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
     try:
-        jobs = plan_jobs(args)
+        jobs, earlier = plan_jobs(
+            args.inputs, args.out, args.recursive, args.suffix, args.format, args.compare, args.overwrite)
+        make_folders(jobs)
         colorizer = load_colorizer(args)
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'colorize: {error}', file=sys.stderr)
@@ -126,23 +87,29 @@ def main(argv=None):
     skipped, failed = 0, []
     try:
         with logging_redirect_tqdm():
-            for target, source in tqdm(jobs.items(), unit='photo', disable=None):
-                if target.exists() and not args.overwrite:
+            for job in tqdm(jobs, unit='photo', disable=None):
+                if job.is_done and not args.overwrite:
                     skipped += 1
                     continue
                 try:
-                    colorize(colorizer, source, target, args)
+                    job.run(colorizer, args.overwrite, int(args.max_megapixels * 1e6))
                 except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
                     reason = str(error) or type(error).__name__
-                    failed.append(reason if str(source) in reason else f'{source}: {reason}')
+                    failed.append(reason if str(job.source) in reason else f'{job.source}: {reason}')
                     logging.error(failed[-1])
     except KeyboardInterrupt:
         print('colorize: stopped; run the same command again to go on', file=sys.stderr)
         return 130
-    print(f'{len(jobs) - skipped - len(failed)} colorized to {args.out}, {skipped} skipped, {len(failed)} failed')
+    already = ' (already there; --overwrite makes them anew)' if skipped else ''
+    done = len(jobs) - skipped - len(failed)
+    print(f'{done} colorized to {args.out}, {skipped} skipped{already}, {len(failed)} failed')
+    if earlier:
+        names = ', '.join(map(str, earlier[:10])) + (', ...' if len(earlier) > 10 else '')
+        print(f'{len(earlier)} not colorized again, taken for outputs of an earlier run: {names}')
     sys.stderr.writelines(f'  {line}\n' for line in failed)
     return 1 if failed else 0
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that no half-written file stays
     sys.exit(main())

@@ -10,8 +10,8 @@ from PIL import Image
 
 from colorization.checkpoint import default_weights_path, load_network
 from colorization.hooks.sheet import draw_sheet, save_sheet
-from colorization.images import list_images, read_rgb
-from colorization.pipeline import Colorizer, extract_l, resize_l
+from colorization.images import ImageError, list_images, read_rgb
+from colorization.pipeline import Colorizer, extract_l, read_network_config, resize_l
 
 EPILOG = """The maps are those of DDColor Fig. 7 and MPT Fig. 9: the sigmoid of the product of a query and the image
 embedding, red where it is high and blue where it is low, each stretched to its own range.
@@ -22,7 +22,7 @@ examples:
   three queries by their numbers, of a DDColor
       python tools/visualize_queries.py dog.jpg -o queries.png --weights ddcolor_modelscope.pth --queries 3 17 42
 
-exit codes: 0 written, 2 nothing was written
+exit codes: 0 written, 1 written, but some photographs could not be read (named at the end), 2 nothing was written
 """
 
 
@@ -31,13 +31,42 @@ def parse_args(argv=None):
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
     parser.add_argument('-o', '--out', required=True, type=Path, help='.png file to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace an output that exists')
     parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
+    parser.add_argument('--config', help='training config; its model.generator describes the network of --weights')
     parser.add_argument('--queries', type=int, nargs='+', metavar='N', help='numbers of queries to show, from 0')
     parser.add_argument('--count', type=int, default=6, help='how many to choose where none are named (6)')
     parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (cpu)')
     parser.add_argument('--tile', type=int, default=192, help='pixels of the longer side of each picture (192)')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ('count', 'tile'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} has to be at least 1, got {getattr(args, name)}')
+    return args
+
+
+def check_output(out, sources, overwrite):
+    """Refuse an output that is no .png file, is one of the photographs, or exists."""
+    if out.suffix.lower() != '.png':
+        raise ValueError(f'{out}: the sheet is a .png file')
+    if out.resolve() in {source.resolve() for source in sources}:
+        raise ValueError(f'{out} is an input and would be replaced; choose another -o')
+    if out.exists() and not overwrite:
+        raise FileExistsError(f'{out} exists; use --overwrite to replace it')
+
+
+def read_photos(sources):
+    """Return the photographs that can be read by their paths, and what is wrong with the others."""
+    photos, failed = {}, []
+    for source in sources:
+        try:
+            photos[source] = read_rgb(source)
+        except ImageError as error:
+            failed.append(str(error))
+    if not photos:
+        raise ImageError('; '.join(failed))
+    return photos, failed
 
 
 def choose_queries(maps, ab_weight, count):
@@ -61,14 +90,14 @@ def draw_map(heat, size):
 def main(argv=None):
     args = parse_args(argv)
     try:
-        if args.out.suffix.lower() != '.png':
-            raise ValueError(f'{args.out}: the sheet is a .png file')
-        network = load_network(args.weights or default_weights_path(), device=args.device)
-        colorizer = Colorizer(network, size=args.size, device=args.device)
         sources = list_images(args.inputs)
-        photos = [read_rgb(source) for source in sources]
+        check_output(args.out, sources, args.overwrite)
+        config = read_network_config(args.config) if args.config else None
+        network = load_network(args.weights or default_weights_path(), config, device=args.device)
+        colorizer = Colorizer(network, size=args.size, device=args.device)
+        photos, failed = read_photos(sources)
         maps = []
-        for rgb in photos:
+        for rgb in photos.values():
             l = resize_l(extract_l(rgb)[None, None], colorizer.size)
             maps.append(network.forward_color_maps(l.to(colorizer.device))[0].float().cpu())
         queries = args.queries or choose_queries(maps, network.to_ab.weight.cpu(), args.count)
@@ -78,14 +107,15 @@ def main(argv=None):
         rows = [
             [Image.fromarray(rgb), Image.fromarray(colorizer(rgb)),
              *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries)]
-            for rgb, heat in zip(photos, maps, strict=True)]
+            for rgb, heat in zip(photos.values(), maps, strict=True)]
         headers = ['input', 'colorized', *(f'query {query}' for query in queries)]
-        save_sheet(draw_sheet(rows, headers, [source.name for source in sources], args.tile), args.out)
-    except (ValueError, OSError, RuntimeError) as error:
+        save_sheet(draw_sheet(rows, headers, [source.name for source in photos], args.tile), args.out)
+    except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'visualize_queries: {error}', file=sys.stderr)
         return 2
     print(f'{args.out}: {len(rows)} photographs, queries {", ".join(map(str, queries))}')
-    return 0
+    sys.stderr.writelines(f'failed: {line}\n' for line in failed)
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':

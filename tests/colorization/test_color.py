@@ -5,7 +5,7 @@ import pytest
 import skimage.color
 import torch
 
-from colorization.color import gray_rgb_from_l, lab_to_rgb, normalize_l, rgb_to_lab
+from colorization.color import gray_rgb_from_l, lab_to_rgb, lab_to_rgb_keeping_l, normalize_l, rgb_to_lab
 
 # in Lab units, and in RGB of [0, 1]
 LAB_TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-11}
@@ -57,6 +57,34 @@ def test_colours_outside_srgb_are_clipped_as_in_scikit_image():
 def test_round_trip(rgb, dtype):
     image = rgb.to(dtype)
     assert (lab_to_rgb(*rgb_to_lab(image)) - image).abs().max() < RGB_TOLERANCE[dtype]
+
+
+def test_colours_outside_srgb_lose_chroma_but_neither_lightness_nor_hue():
+    rng = torch.Generator().manual_seed(0)
+    l = torch.rand(2, 1, 40, 50, generator=rng, dtype=torch.float64) * 100
+    ab = torch.rand(2, 2, 40, 50, generator=rng, dtype=torch.float64) * 220 - 110
+    found_l, found_ab = rgb_to_lab(lab_to_rgb_keeping_l(l, ab))
+    assert (found_l - l).abs().max() < 5e-3  # clipping moves it by up to 70
+    factor = (found_ab * ab).sum(dim=1) / ab.square().sum(dim=1)
+    assert (found_ab - factor[:, None] * ab).abs().max() < 0.02
+    # not paler than has to be: a five-hundredth more of the colour is out of sRGB
+    outside = factor < 0.99
+    assert outside.float().mean() > 0.5 and factor.max() < 1.001
+    wider = torch.cat([l, ab * (factor[:, None] + 0.002)], dim=1).permute(0, 2, 3, 1)[outside].numpy()
+    linear = skimage.color.lab2xyz(wider) @ np.linalg.inv(skimage.color.colorconv.xyz_from_rgb).T
+    assert ((linear < 0) | (linear > 1)).any(axis=-1).mean() > 0.999
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_colours_within_srgb_are_not_touched(lab, dtype):
+    l, ab = lab[:, :1].to(dtype), lab[:, 1:].to(dtype)
+    assert (lab_to_rgb_keeping_l(l, ab) - lab_to_rgb(l, ab)).abs().max() < 100 * RGB_TOLERANCE[torch.float32]
+
+
+def test_black_and_white_stay_black_and_white():
+    l = torch.tensor([0.0, 100.0]).view(1, 1, 1, 2)
+    found = lab_to_rgb_keeping_l(l, torch.full((1, 2, 1, 2), 30.0))
+    assert found[..., 0].max() < 1e-4 and found[..., 1].min() > 1 - 1e-4
 
 
 def test_gray_has_no_colour_and_keeps_lightness():

@@ -10,7 +10,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from colorization import color_profile
 from colorization.images import (
@@ -22,6 +22,7 @@ from colorization.images import (
     read_rgb,
     write_photo,
 )
+from colorization.metadata import load_exif
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -220,6 +221,36 @@ def test_other_numbers_are_refused_with_what_to_do(tmp_path, dtype, reason):
             reader(tmp_path / 'a.tif')
 
 
+@pytest.mark.parametrize('kind', ['ppm', 'jp2', 'tif'])
+def test_16_bits_that_are_read_at_8_are_said_once(tmp_path, kind, caplog):
+    path = tmp_path / f'a.{kind}'
+    if kind == 'ppm':
+        path.write_bytes(b'P6 20 12 65535\n' + RGB16.astype('>u2').tobytes())
+    elif kind == 'jp2':
+        path.write_bytes(cv2.imencode('.jp2', np.tile(RGB16, (4, 4, 1)))[1].tobytes())
+    else:
+        tiff16(path, np.dstack([RGB16, RGB16[..., 0]]), t262=5)  # CMYK
+    assert read_photo(path).bit_depth == 8
+    assert [record.getMessage() for record in caplog.records] == [
+        f'{path}: 16 bits per channel are read at 8 bits; save it as a TIFF or PNG in RGB'
+    ]
+
+
+@pytest.mark.parametrize('suffix', ['.ppm', '.jp2', '.tif', '.png'])
+def test_8_bits_are_read_without_a_word(tmp_path, suffix, caplog):
+    Image.fromarray(RGB).save(tmp_path / f'a{suffix}')
+    read_photo(tmp_path / f'a{suffix}')
+    assert not caplog.records
+
+
+def test_tiffs_of_rare_kinds_are_named_for_what_they_are(tmp_path):
+    tiff16(tmp_path / 'a.tif', RGB16[..., :2], t262=1, t338=2)
+    tiff16(tmp_path / 'b.tif', np.dstack([RGB16, RGB16]), t262=1)
+    for name, reason in (('a', '16-bit gray with alpha.*without alpha'), ('b', '6 channels of 16 bits.*save it as')):
+        with pytest.raises(ImageError, match=rf'{name}\.tif: a TIFF .*{reason}'):
+            read_photo(tmp_path / f'{name}.tif')
+
+
 @pytest.mark.parametrize('suffix', ['.gif', '.webp', '.png', '.tif'])
 def test_first_frame_of_animations_and_pages_is_taken_and_said_once(tmp_path, suffix, caplog):
     frames = [Image.fromarray(np.full((12, 20), value, np.uint8)).convert('P') for value in (40, 200, 90)]
@@ -234,83 +265,59 @@ def test_first_frame_of_animations_and_pages_is_taken_and_said_once(tmp_path, su
     ]
 
 
-@pytest.mark.parametrize('kind', ['jpg', 'png', 'png16', 'tif', 'tif16', 'webp', 'gray16'])
+# by the definition: where the first row and the first column of the file belong
+UPRIGHT = {
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize(
+    'kind', ['jpg', 'png', 'png16', 'tif', 'tif16', 'webp', 'tif-gray', 'tif-gray16', 'tif-RGBA', 'tif-CMYK', 'tif-lzw']
+)
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_exif_orientation(tmp_path, kind, orientation):
-    path = tmp_path / f'a.{kind.removesuffix("16")}'
+    path = tmp_path / f'a.{kind.removesuffix("16").partition("-")[0]}'
     exif = Image.Exif()
     exif[274] = orientation
+    stored = SMOOTH
     if kind == 'png16':
+        stored = RGB16
         rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in RGB16)
         path.write_bytes(png(20, 12, 16, 2, rows, png_chunk(b'eXIf', exif.tobytes()[6:])))
-    elif kind == 'tif16':
-        tiff16(path, RGB16, t274=orientation)
-    elif kind == 'gray16':
-        path = tmp_path / 'a.tif'
-        tiff16(path, RGB16[..., 0], t274=orientation)
+    elif kind in ('tif16', 'tif-gray16'):
+        stored = RGB16 if kind == 'tif16' else RGB16[..., 0]
+        tiff16(path, stored, t274=orientation)
+    elif kind == 'tif-gray':
+        stored = SMOOTH[..., 0]
+        Image.fromarray(stored).save(path, exif=exif)
+    elif kind in ('tif-RGBA', 'tif-CMYK'):
+        image = Image.fromarray(SMOOTH).convert(kind.removeprefix('tif-'))
+        image.save(path, exif=exif)
+        stored = np.asarray(image.convert('RGB'))
     else:
-        options = {'webp': dict(lossless=True), 'jpg': dict(quality=95)}.get(kind, {})
-        Image.fromarray(SMOOTH).save(path, exif=exif, **options)
-    with Image.open(path) as image:
-        expected = np.asarray(ImageOps.exif_transpose(image))
+        options = {'webp': dict(lossless=True), 'jpg': dict(quality=95), 'tif-lzw': dict(compression='tiff_lzw')}
+        Image.fromarray(SMOOTH).save(path, exif=exif, **options.get(kind, {}))
+        if kind == 'jpg':
+            stored = np.asarray(Image.open(path))
+    expected = UPRIGHT[orientation](stored)
     photo = read_photo(path)
-    shown = photo.pixels >> 8 if kind in ('png16', 'tif16') else photo.pixels
-    np.testing.assert_array_equal(shown, expected)
-    assert read_rgb(path).shape[:2] == expected.shape[:2]
+    np.testing.assert_array_equal(photo.pixels, expected)
+    if kind != 'jpg':  # 16 bits are cut or rounded, as the decoder has it
+        shown = expected / 257 if stored.dtype == np.uint16 else expected
+        difference = read_rgb(path) - (shown if shown.ndim == 3 else shown[..., None])
+        assert np.abs(difference).max() < (1 if stored.dtype == np.uint16 else 1e-9)
     assert photo.exif is None or 274 not in load_exif(photo.exif)
     # what is written stays upright for a reader that obeys the tag
     write_photo(photo, tmp_path / 'out.png')
     with Image.open(tmp_path / 'out.png') as image:
         assert image.getexif().get(274, 1) == 1 and image.size == photo.pixels.shape[1::-1]
-
-
-def load_exif(data):
-    exif = Image.Exif()
-    exif.load(data)
-    return exif
-
-
-@pytest.mark.parametrize('source', ['jpg', 'tif', 'png'])
-@pytest.mark.parametrize('target', ['jpg', 'tif', 'png', 'webp', 'png16', 'tif16'])
-def test_exif_survives_without_what_is_no_longer_true(tmp_path, source, target):
-    exif = Image.Exif()
-    exif[271], exif[274], exif[306] = 'Zeiss Ikon', 6, '1950:06:01 12:00:00'
-    details = exif.get_ifd(0x8769)
-    details[0x9003], details[0xA002], details[0x829A] = '1950:06:01 12:00:00', 40, TiffImagePlugin.IFDRational(1, 125)
-    details[0x927C] = b'maker note with offsets'
-    exif.get_ifd(0x8825)[1] = 'N'
-    Image.fromarray(SMOOTH).save(tmp_path / f'a.{source}', exif=exif.tobytes())  # bytes: TIFF else lacks the details
-    photo = read_photo(tmp_path / f'a.{source}')
-    if target.endswith('16'):
-        photo = Photo(photo.pixels.astype(np.uint16) * 257, exif=photo.exif)
-    write_photo(photo, tmp_path / f'b.{target[:3] if target != "webp" else target}')
-    (written,) = tmp_path.glob('b.*')
-    with Image.open(written) as image:
-        found = image.getexif()
-        assert (found[271], found[306], found.get(274, 1)) == ('Zeiss Ikon', '1950:06:01 12:00:00', 1)
-        inner = found.get_ifd(0x8769)
-        assert inner[0x9003] == '1950:06:01 12:00:00' and float(inner[0x829A]) == pytest.approx(1 / 125)
-        assert 0x927C not in inner and inner.get(0xA002, image.width) == image.width
-        assert found.get_ifd(0x8825)[1] == 'N'
-        image.load()
-    # reading our own file gives the same pixels, so no tag of the source has come into a place where it hurts
-    if target not in ('jpg', 'webp'):
-        np.testing.assert_array_equal(read_photo(written).pixels, photo.pixels)
-
-
-def test_broken_exif_does_not_cost_the_photograph(tmp_path, caplog):
-    Image.fromarray(RGB).save(tmp_path / 'a.png', exif=b'Exif\0\0garbage that is no directory')
-    photo = read_photo(tmp_path / 'a.png')
-    np.testing.assert_array_equal(photo.pixels, RGB)
-    assert photo.exif is None and 'broken EXIF' in caplog.text
-
-
-def test_exif_too_large_for_jpeg_is_left_out_with_a_warning(tmp_path, caplog):
-    exif = Image.Exif()
-    exif[270] = 'x' * 70_000
-    write_photo(Photo(RGB, exif=exif.tobytes()), tmp_path / 'a.jpg')
-    assert 'do not fit' in caplog.text
-    assert len(Image.open(tmp_path / 'a.jpg').getexif()) == 0
 
 
 class TestColorProfile:
@@ -513,6 +520,9 @@ class TestPhoto:
         for shape in ((4,), (4, 4, 4), (4, 4, 1), (0, 4), (2, 2, 2, 3)):
             with pytest.raises(ValueError, match='pixels must be'):
                 Photo(np.zeros(shape, np.uint8))
+        for dpi in ((0, 300), (300, float('nan')), (300, 70_000)):
+            with pytest.raises(ValueError, match='dpi must be two numbers'):
+                Photo(RGB, dpi=dpi)
         with pytest.raises(ValueError, match=r'alpha must be \(12, 20\)'):
             Photo(RGB, alpha=RGB[:5, :, 0])
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from colorization.checkpoint import save_network
 from colorization.images import read_photo
+from colorization.jobs import Job
 from colorization.models import build_network
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'colorize.py'
@@ -267,17 +268,131 @@ def test_settings_that_cannot_be(tool, photos, tmp_path, option, value, capsys):
 
 
 def test_stopped_by_the_user(tool, photos, tmp_path, monkeypatch, capsys):
-    real = tool.module.colorize
+    real = Job.run
 
-    def stop_at_second(colorizer, source, target, args):
-        if source.name == 'a.png':
+    def stop_at_second(job, *args):
+        if job.source.name == 'a.png':
             raise KeyboardInterrupt
-        real(colorizer, source, target, args)
+        real(job, *args)
 
-    monkeypatch.setattr(tool.module, 'colorize', stop_at_second)
+    monkeypatch.setattr(Job, 'run', stop_at_second)
     assert tool(photos, '-o', tmp_path / 'out') == 130
     assert 'run the same command again' in capsys.readouterr().err
     assert tree(tmp_path / 'out') == ['Tante Käthe.jpg']
+
+
+STOPPED_HALFWAY = """
+import os, runpy, signal, sys, time
+from PIL import Image
+
+def save(self, file, *args, **kwargs):
+    file.write(b'half')
+    file.flush()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+Image.Image.save = save
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+def test_terminated_it_leaves_no_half_file(photos, tmp_path, weights):
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(TOOL.parents[1]))
+    args = [TOOL, photos / 'a.png', '-o', 'out', '--weights', weights, '--size', '32', '--device', 'cpu']
+    stopped = subprocess.run(
+        [sys.executable, '-c', STOPPED_HALFWAY, *args], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert stopped.returncode == 130 and 'run the same command again' in stopped.stderr
+    assert os.listdir(tmp_path / 'out') == []
+
+
+def test_pair_that_was_lost_or_comes_later_is_made_without_the_photograph_being_touched(tool, photos, tmp_path):
+    out = tmp_path / 'out'
+    assert tool(photos, '-o', out) == 0
+    (out / 'a.png').write_text('mine')
+    for _ in range(2):
+        assert tool(photos, '-o', out, '--compare') == 0
+        assert tree(out) == ['Tante Käthe.jpg', 'Tante Käthe_compare.jpg', 'a.png', 'a_compare.jpg']
+    assert (out / 'a.png').read_text() == 'mine'
+    assert tool(photos / 'a.png', '-o', tmp_path / 'one.png') == 0
+    assert tool(photos / 'a.png', '-o', tmp_path / 'one.png', '--compare') == 0
+    assert (tmp_path / 'one_compare.jpg').exists()
+
+
+def test_pair_never_replaces_a_photograph(tool, photos, tmp_path, capsys):
+    (photos / 'a_compare.jpg').write_text('mine')
+    assert tool(photos / 'a.png', '-o', photos, '--format', 'jpg', '--compare') == 2
+    assert 'a_compare.jpg exists; use --overwrite' in capsys.readouterr().err
+    assert tool(photos / 'a.png', photos / 'Tante Käthe.jpg', '-o', photos, '--format', 'webp', '--compare') == 1
+    assert 'a_compare.jpg exists' in capsys.readouterr().err
+    assert (photos / 'a_compare.jpg').read_text() == 'mine' and (photos / 'Tante Käthe_compare.jpg').exists()
+    assert tool(f'{photos}/a*.*g', '-o', photos, '--format', 'tif', '--compare', '--overwrite') == 2
+    assert 'a_compare.jpg is an input and would be replaced' in capsys.readouterr().err
+
+
+def test_pairs_clash_as_photographs_do(tool, tmp_path, capsys):
+    for name in ('a.jpg', 'a.png', 'a_compare.jpg'):
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / name)
+    assert tool(tmp_path, '-o', tmp_path / 'o', '--compare') == 2
+    said = capsys.readouterr().err
+    assert all(str(tmp_path / name) in said for name in ('a.jpg', 'a.png', 'a_compare.jpg'))
+    assert 'would both become' in said and not (tmp_path / 'o').exists()
+
+
+def test_up_to_ten_clashes_are_named(tool, tmp_path, capsys):
+    for index in range(12):
+        for suffix in ('bmp', 'png'):
+            Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / f'n{index:02}.{suffix}')
+    assert tool(tmp_path, '-o', tmp_path / 'o') == 2
+    said = capsys.readouterr().err
+    assert said.count('would both become') == 10 and 'n09.bmp' in said and '... and 2 more' in said
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'options'),
+    [('*.png', ['--suffix', '_color']), ('**/*.*', ['-o', 'colorized']), ('1950/**/*.*', ['-o', '1950/colorized'])],
+)
+@pytest.mark.parametrize('compare', [[], ['--compare']])
+def test_pattern_goes_on_after_an_interruption(tool, photos, capsys, monkeypatch, pattern, options, compare):
+    monkeypatch.chdir(photos)
+    command = [pattern, '-o', '.', *options, *compare]
+    assert tool(*command) == 0
+    files = tree(photos)
+    done = [name for name in files if 'color' in name and '_compare' not in name]
+    os.remove(photos / done[0])
+    for compared in photos.rglob('*_compare.jpg'):
+        os.remove(compared)
+    capsys.readouterr()
+    assert tool(*command) == 0
+    said = capsys.readouterr().out
+    assert tree(photos) == files
+    assert ('taken for outputs of an earlier run' in said) == (len(done) > 1)
+    assert f'{len(done) if compare else 1} colorized' in said
+    assert tool(*command) == 0
+    said = capsys.readouterr().out
+    assert tree(photos) == files and f'{len(done)} skipped (already there; --overwrite makes them anew)' in said
+
+
+def test_pattern_over_the_output_folder_never_costs_a_photograph(tool, tmp_path, capsys):
+    for folder in ('t1', 't3'):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / folder / 'a.png')
+    before = (tmp_path / 't3' / 'a.png').read_bytes()
+    assert tool(f'{tmp_path}/t*/*.png', '-o', tmp_path / 't3', '--overwrite') == 2
+    assert tool(f'{tmp_path}/t*/*.png', '-o', tmp_path / 't3') == 0
+    assert 't3/a.png' in capsys.readouterr().out and (tmp_path / 't3' / 'a.png').read_bytes() == before
+
+
+def test_suffix_of_a_photographs_own_name_is_no_sign_of_an_earlier_run(tool, tmp_path, capsys):
+    for name in ('barn_1.png', 'barn_2.png', 'house.png', 'house_1.png'):
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / name)
+    assert tool(tmp_path, '-o', tmp_path / 'other', '--suffix', '_1') == 0
+    assert tree(tmp_path / 'other') == ['barn_1_1.png', 'barn_2_1.png', 'house_1.png', 'house_1_1.png']
+    capsys.readouterr()
+    assert tool(tmp_path, '-o', tmp_path, '--suffix', '_1') == 0  # here house_1.png is what house.png becomes
+    said = capsys.readouterr().out
+    assert '2 colorized' in said and '1 skipped' in said
+    assert said.count('taken for outputs') == 1 and said.rstrip().endswith('house_1.png')
 
 
 def test_help_teaches(tool, capsys):

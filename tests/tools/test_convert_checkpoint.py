@@ -174,6 +174,49 @@ def test_what_visualize_refuses(visualize, weights, make_photos, tmp_path, monke
     assert not (tmp_path / args[1]).exists()
 
 
+def test_visualize_never_replaces_a_photograph_and_a_file_only_on_demand(visualize, weights, tmp_path, capsys):
+    photo, out = tmp_path / 'vis.png', tmp_path / 'out.png'
+    Image.new('RGB', (40, 30), (90, 120, 60)).save(photo)
+    before = photo.read_bytes()
+    options = ('--weights', weights, '--size', 64)
+    assert visualize(photo, '-o', tmp_path / '.' / 'vis.png', *options, '--overwrite') == 2
+    assert 'is an input and would be replaced' in capsys.readouterr().err and photo.read_bytes() == before
+    out.write_text('mine')
+    assert visualize(photo, '-o', out, *options) == 2
+    assert 'exists; use --overwrite' in capsys.readouterr().err and out.read_text() == 'mine'
+    assert visualize(photo, '-o', out, *options, '--overwrite') == 0
+    assert Image.open(out).format == 'PNG'
+
+
+def test_visualize_goes_on_after_a_photograph_that_cannot_be_read(visualize, weights, make_photos, tmp_path, capsys):
+    photos = make_photos(tmp_path / 'photos', 2)
+    (photos / 'broken.png').write_text('no image')
+    options = ('-o', tmp_path / 'a.png', '--weights', weights, '--size', 64)
+    assert visualize(photos, *options) == 1
+    captured = capsys.readouterr()
+    assert '2 photographs' in captured.out and 'broken.png: not an image' in captured.err
+    assert (tmp_path / 'a.png').exists()
+    assert visualize(photos / 'broken.png', *options, '--overwrite') == 2
+    assert 'broken.png: not an image' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('option', 'value'), [('--count', -3), ('--count', 0), ('--tile', 0)])
+def test_visualize_refuses_numbers_that_cannot_be(visualize, weights, tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as stopped:
+        visualize(tmp_path / 'a.jpg', '-o', tmp_path / 'a.png', '--weights', weights, option, value)
+    assert stopped.value.code == 2 and f'{option} has to be at least 1, got {value}' in capsys.readouterr().err
+
+
+def test_visualize_takes_a_checkpoint_with_its_config(visualize, weights, make_photos, tmp_path, capsys):
+    torch.save({'state_dict': load_network(weights).state_dict()}, tmp_path / 'iter_10.pth')
+    (tmp_path / 'run.py').write_text(f"model = dict(type='GANColorizer', generator={SMALL!r})\n")
+    args = (make_photos(tmp_path / 'photos', 1), '-o', tmp_path / 'a.png', '--weights', tmp_path / 'iter_10.pth')
+    assert visualize(*args) == 2
+    assert 'give the network config' in capsys.readouterr().err
+    assert visualize(*args, '--config', tmp_path / 'run.py') == 0
+    assert visualize(*args, '--config', tmp_path / 'gone.py', '--overwrite') == 2
+
+
 def test_tools_stay_small(repo_root):
     for name in ('convert_checkpoint', 'visualize_queries'):
         assert len((repo_root / 'tools' / f'{name}.py').read_text().splitlines()) < 150

@@ -1,0 +1,178 @@
+"""Many photographs at once: which file becomes which, what is done already, and one of them from end to end."""
+
+import glob
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from colorization.images import JPEG_SIDE, MAX_PIXELS, WRITE_FORMATS, Photo, list_images, read_photo, write_photo
+from colorization.pipeline import Colorizer
+
+_NAMED_AT_MOST = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photograph to colorize.
+
+    Attributes:
+        source: the photograph.
+        target: its colorized copy.
+        pair: the picture of before and after, None if none is wanted.
+    """
+
+    source: Path
+    target: Path
+    pair: Path | None = None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that the job writes."""
+        return (self.target,) if self.pair is None else (self.target, self.pair)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether all outputs exist."""
+        return all(path.exists() for path in self.outputs)
+
+    def run(self, colorizer: Colorizer, overwrite: bool = False, max_pixels: int = MAX_PIXELS) -> None:
+        """Write the outputs that are missing, with `overwrite` all.
+
+        Raises:
+            ImageError: the source cannot be read, or an output cannot hold it.
+            FileExistsError: there is a pair without its target, which may be somebody's photograph.
+            OSError: an output cannot be written.
+        """
+        photo = read_photo(self.source, max_pixels)
+        result = colorizer(photo)
+        if overwrite or not self.target.exists():
+            write_photo(result, self.target, overwrite)
+        if self.pair is not None:
+            write_photo(join_pair(photo, result), self.pair, overwrite)
+
+
+def join_pair(before: Photo, after: Photo) -> Photo:
+    """Put two photographs of one size side by side, made smaller where that is too wide for a JPEG."""
+    pixels = np.concatenate([before.rgb, after.rgb], axis=1)
+    scale = JPEG_SIDE / max(pixels.shape[:2])
+    if scale < 1:
+        size = [max(1, int(scale * side)) for side in pixels.shape[1::-1]]
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return Photo(pixels)
+
+
+def plan_jobs(
+    inputs: Sequence[str | os.PathLike],
+    out: Path,
+    recursive: bool = False,
+    suffix: str = '',
+    file_format: str | None = None,
+    compare: bool = False,
+    overwrite: bool = False,
+) -> tuple[list[Job], list[Path]]:
+    """Give each photograph its outputs; any doubt about the names is an error before work starts.
+
+    Args:
+        inputs: photographs, folders and glob patterns; see `colorization.images.list_images`.
+        out: a file, for one photograph, or a folder. A searched folder keeps its structure there.
+        recursive: search folders with their subfolders.
+        suffix: added to the name of each output.
+        file_format: suffix of the outputs without its dot; None keeps that of the input, or takes png.
+        compare: give each job a pair, NAME_compare.jpg beside its target.
+        overwrite: allow outputs that exist, of one named photograph; of several they count as done.
+
+    Returns:
+        The jobs, and the files that were found but are outputs of an earlier run.
+
+    Raises:
+        FileNotFoundError: an input names nothing.
+        FileExistsError: what a single named photograph becomes exists, and `overwrite` is False.
+        ValueError: an output would replace an input, two jobs have one output, or an output cannot be written.
+    """
+    single = len(inputs) == 1 and os.path.isfile(inputs[0])
+    if single and out.suffix and not out.is_dir():
+        jobs, earlier = [_with_pair(Path(inputs[0]), out, compare)], []
+    elif out.suffix.lower() in WRITE_FORMATS and not out.is_dir():
+        raise ValueError(f'{out} looks like a file, but several photographs may come: name a folder with -o')
+    else:
+        jobs, earlier = _plan_folder(inputs, out, recursive, suffix, file_format, compare, overwrite)
+    _check_outputs(jobs)
+    if single and not overwrite:
+        for path in (job.outputs[-1] for job in jobs):  # a pair may be added to a target
+            if path.exists():
+                raise FileExistsError(f'{path} exists; use --overwrite to replace it')
+    return jobs, earlier
+
+
+def _with_pair(source: Path, target: Path, compare: bool) -> Job:
+    return Job(source, target, target.with_name(f'{target.stem}_compare.jpg') if compare else None)
+
+
+def _plan_folder(inputs, out, recursive, suffix, file_format, compare, overwrite) -> tuple[list[Job], list[Path]]:
+    found: dict[Path, tuple[Job, str]] = {}  # by absolute path: a job, and the input that led to it
+    for name in map(os.fspath, inputs):
+        for source in list_images([name], recursive):
+            inside = source.relative_to(name).parent if os.path.isdir(name) else Path()
+            kept = source.suffix if source.suffix.lower() in WRITE_FORMATS else '.png'
+            target = out / inside / f'{source.stem}{suffix}{f".{file_format}" if file_format else kept}'
+            found.setdefault(source.parent.resolve() / source.name, (_with_pair(source, target, compare), name))
+    # without their suffixes, as another --format may have been chosen then
+    makers = defaultdict(set)
+    for path, (job, _) in found.items():
+        for stem in (job.target.stem, f'{job.target.stem}_compare'):
+            makers[job.target.parent.resolve() / stem].add(path)
+
+    def is_output(path: Path, name: str) -> bool:
+        is_folder = os.path.isdir(name)
+        if not is_folder and os.path.exists(name):
+            return False  # named by the user
+        is_made = bool(makers[path.parent / path.stem] - {path})
+        if suffix and is_made:
+            return True
+        base = Path(name if is_folder else _fixed_part(name)).resolve()
+        if base not in out.resolve().parents or out.resolve() not in path.parents:
+            return False
+        # A pattern may well mean the photographs in the output folder: with --overwrite they would be lost.
+        return is_folder or (is_made and not overwrite)
+
+    jobs = [job for path, (job, name) in found.items() if not is_output(path, name)]
+    return jobs, [job.source for path, (job, name) in found.items() if is_output(path, name)]
+
+
+def _fixed_part(pattern: str) -> Path:
+    """Return the folder in which a pattern starts to search."""
+    parts = Path(pattern).parts
+    return Path(*parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
+
+
+def _check_outputs(jobs: list[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    makers: dict[Path, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.target.suffix.lower() not in WRITE_FORMATS:
+            allowed = ', '.join(WRITE_FORMATS)
+            raise ValueError(f"{job.target}: suffix '{job.target.suffix}' cannot be written, use {allowed}")
+        for path in job.outputs:
+            makers[path].append(job)
+    clashes = [
+        f'{" and ".join(str(job.source) for job in group)} would both become {path}'
+        for path, group in makers.items()
+        if len(group) > 1
+    ]
+    if clashes:
+        raise ValueError(f'{_join(clashes)}; colorize them apart')
+    replaced = sorted({path.resolve() for path in makers} & sources)
+    if replaced:
+        names = _join(map(str, replaced))
+        raise ValueError(f'{names} is an input and would be replaced; choose another -o or a --suffix')
+
+
+def _join(lines) -> str:
+    lines = list(lines)
+    more = len(lines) - _NAMED_AT_MOST
+    return '\n  '.join([*lines[:_NAMED_AT_MOST], *([f'... and {more} more'] if more > 0 else [])])

@@ -41,11 +41,18 @@ def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
     """Return a network's description from the training config of its run, as `Colorizer.from_pretrained` takes it.
 
     Raises:
-        ValueError: the config has no model.generator.
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read as a config, or has no model.generator.
     """
     from mmengine.config import Config  # colorizing without a config does without mmengine
 
-    config = Config.fromfile(path, import_custom_modules=False).to_dict().get('model', {}).get('generator')
+    try:
+        config = Config.fromfile(path, import_custom_modules=False)
+    except OSError:  # says itself that there is no such file, or that it is none of a config
+        raise
+    except Exception as error:  # a config is Python code, which can raise anything
+        raise ValueError(f'{path}: cannot be read as a config: {type(error).__name__}: {error}') from error
+    config = config.to_dict().get('model', {}).get('generator')
     if not config:
         raise ValueError(f'{path}: has no model.generator, so it does not describe a colorization network')
     config.pop('encoder_weights', None)  # where training starts from; the weights file holds what it came to

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ def write_aside(path: str | os.PathLike) -> Iterator[Path]:
     When the block raises, what it wrote is deleted, and a file that was there before stays as it was.
     """
     path = Path(path)
-    aside = path.with_name(f'.{os.getpid()}{path.name}')
+    aside = path.with_name(f'.{uuid.uuid4().hex}{path.suffix}')  # no longer than a name may be
     try:
         yield aside
         os.replace(aside, path)

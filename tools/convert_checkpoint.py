@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from colorization.checkpoint import load_network, save_network
+from colorization.pipeline import read_network_config
 
 EPILOG = """examples:
   a released DDColor: a .pth with 'params', a .pt, or the safetensors of Hugging Face; its size is recognised
@@ -27,22 +28,6 @@ def parse_args(argv=None):
     parser.add_argument('--half', action='store_true', help='store matrices and kernels as float16')
     parser.add_argument('--overwrite', action='store_true', help='replace the output if it exists')
     return parser.parse_args(argv)
-
-
-def read_network_config(path):
-    from mmengine.config import Config
-
-    try:
-        config = Config.fromfile(path, import_custom_modules=False)
-    except OSError:  # says itself that there is no such file, or that it is none of a config
-        raise
-    except Exception as error:  # a config is Python code, which can raise anything
-        raise ValueError(f'{path}: cannot be read as a config: {type(error).__name__}: {error}') from error
-    config = config.to_dict().get('model', {}).get('generator')
-    if not config:
-        raise ValueError(f'{path}: has no model.generator, so it does not describe a colorization network')
-    config.pop('encoder_weights', None)  # where training starts from
-    return config
 
 
 def main(argv=None):

@@ -2,13 +2,14 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+
+from engine import write_aside
 
 # Bookkeeping that mmengine writes beside the losses; with several optimizers as `generator.lr`.
 _NOT_CURVES = ('iter', 'epoch', 'step', 'time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum')
@@ -69,10 +70,8 @@ def draw_curves(curves: dict[str, dict[int, float]], path: str | Path) -> None:
             axis.legend(fontsize='small')
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    path = Path(path)
-    aside = path.with_name(f'.{path.name}.part')
-    FigureCanvasAgg(figure).print_png(aside)
-    os.replace(aside, path)
+    with write_aside(path) as aside:
+        FigureCanvasAgg(figure).print_png(aside)
 
 
 @HOOKS.register_module()

@@ -1,6 +1,5 @@
 """Contact sheets: what the network makes of some validation images, beside the truth, for the eye."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import LocalVisBackend
 from PIL import Image, ImageDraw, ImageFont
+
+from engine import write_aside
 
 GAP = 4
 BACKGROUND = 'white'
@@ -58,9 +59,8 @@ def save_sheet(sheet: Image.Image, path: str | Path) -> None:
     """Write a sheet as PNG, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.part')
-    sheet.save(aside, format='PNG')
-    os.replace(aside, path)
+    with write_aside(path) as aside:
+        sheet.save(aside, format='PNG')
 
 
 def to_picture(rgb: torch.Tensor) -> Image.Image:

@@ -14,6 +14,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from engine import DataError
+
 # The numbers of different papers are comparable only with exactly this network. The file name carries the first digits
 # of its sha256, as is the custom of torch.hub.
 INCEPTION_FILE = 'weights-inception-2015-12-05-6726825d.pth'
@@ -37,7 +39,8 @@ class FID(BaseMetric):
 
     Raises:
         FileNotFoundError: no file at `weights`.
-        ValueError: `weights` or `protocol` is empty, or the file does not hold this network.
+        ValueError: `weights` or `protocol` is empty.
+        DataError: the file does not hold this network.
     """
 
     default_prefix = 'color'
@@ -87,7 +90,7 @@ class FID(BaseMetric):
                     'inception-v3-compat', ['2048'], feature_extractor_weights_path=str(self.weights)
                 )
             except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
-                raise ValueError(
+                raise DataError(
                     f'{self.weights} does not hold the Inception network of torch-fidelity ({INCEPTION_FILE}): {error}'
                 ) from error
             self._network = network.to(self.device)

@@ -245,7 +245,7 @@ def test_protocols_tell_what_the_test_data_are(config):
     if dataset.get('data_root') == 'data/imagenet/val':
         # DDColor 4.1; without sort_by the 5,000 would be those of the first 100 classes
         subset = (dataset.get('sort_by'), dataset.get('limit'))
-        assert protocol.startswith({(None, None): 'ImageNet val50k', ('name', 5000): 'ImageNet val5k'}[subset])
+        assert protocol.startswith({('name', None): 'ImageNet val50k', ('name', 5000): 'ImageNet val5k'}[subset])
     else:
         assert protocol.startswith(dataset.get('data_root', dataset.type)) and dataset.get('limit') is None
     assert [metric.type for metric in config.test_evaluator] == ['Colorfulness', 'MeanChroma', 'PSNR']

@@ -3,7 +3,6 @@
 _base_ = ['./ddcolor_large.py']
 test_dataloader = dict(
     dataset=dict(
-        sort_by='name',
         limit=5000,
         prepare=[
             dict(type='torchvision/Resize', size=256, antialias=True),

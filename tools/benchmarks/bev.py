@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import DTYPES, measure_peak_memory, print_table, time_interleaved
+from benchmarks.timing import DTYPES, measure_peak_memory, print_table, profile_operators, time_interleaved
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'det3d'
 SYSTEMS = dict(
@@ -22,6 +22,7 @@ def add_commands(commands) -> None:
     command.add_argument('--dtype', choices=DTYPES, default='fp32')
     command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     command.add_argument('--repeats', type=int, default=9, help='timed rounds; each round runs every side once')
+    command.add_argument('--profile', action='store_true', help='also the operators that take most of the time (CPU)')
     command.set_defaults(measure=measure, show=show)
 
 
@@ -59,6 +60,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
                 ratio=seconds[backbone] / seconds['second'], gmacs=flops.total() / 1e9,
                 parameters=sum(value.numel() for value in network.parameters()),
                 peak_bytes=measure_peak_memory(runs[backbone], args.device)))
+            if args.profile:
+                rows[-1]['profile'] = profile_operators(runs[backbone])
     return rows
 
 
@@ -69,3 +72,7 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
         [[row['system'], row['backbone'], ' x '.join(map(str, row['shape'][1:])), f'{row["seconds"] * 1e3:.1f}',
           f'{row["ratio"]:.2f}', f'{row["gmacs"]:.1f}', f'{row["parameters"] / 1e6:.2f} M',
           f'{row["peak_bytes"] / 2 ** 20:.0f}'] for row in rows])
+    for row in rows:
+        if 'profile' in row:
+            shares = ', '.join(f'{name} {share:.0%}' for name, share in row['profile'].items())
+            print(f'{row["system"]}, {row["backbone"]}: {shares}')

@@ -15,7 +15,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
-__all__ = ['DTYPES', 'measure_peak_memory', 'measure_resident_peak', 'name_machine', 'print_table', 'time_interleaved']
+__all__ = [
+    'DTYPES',
+    'measure_peak_memory',
+    'measure_resident_peak',
+    'name_machine',
+    'print_table',
+    'profile_operators',
+    'time_interleaved',
+]
 
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -77,6 +85,15 @@ def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
         events = json.loads(trace.read_text(encoding='utf-8'))['traceEvents']
     steps = sorted((event for event in events if event['name'] == '[memory]'), key=lambda event: event['ts'])
     return max(itertools.accumulate((step['args']['Bytes'] for step in steps), initial=0))
+
+
+def profile_operators(run: Callable[[], object], most: int = 6) -> dict[str, float]:
+    """Return the operators in which the CPU spends most of a run, with their shares of its time."""
+    with profile(activities=[ProfilerActivity.CPU]) as record:
+        run()
+    seconds = {event.key: event.self_cpu_time_total for event in record.key_averages()}
+    largest = sorted(seconds, key=seconds.get, reverse=True)[:most]
+    return {name: seconds[name] / sum(seconds.values()) for name in largest}
 
 
 def measure_resident_peak(run: Callable[[], object]) -> int | None:

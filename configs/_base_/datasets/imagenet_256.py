@@ -30,18 +30,7 @@ val_dataloader = dict(
             dict(type='torchvision/Resize', size=image_size, antialias=True),
             dict(type='torchvision/CenterCrop', size=image_size),
         ]))
-test_dataloader = dict(
-    batch_size=16,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='ColorImageDataset',
-        data_root='data/imagenet/val',
-        prepare=[
-            dict(type='torchvision/Resize', size=image_size, antialias=True),
-            dict(type='torchvision/CenterCrop', size=image_size),
-        ]))
+test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], limit=None))
 val_evaluator = [dict(type='Colorfulness'), dict(type='MeanChroma'), dict(type='PSNR')]
 test_evaluator = val_evaluator
 # printed beside the FID that tools/test.py --fid adds

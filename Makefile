@@ -15,7 +15,7 @@ STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint check-cuda setup setup-transfer clean
+.PHONY: help demo test lint format check-cuda setup setup-transfer clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | \
@@ -27,8 +27,12 @@ demo: setup  ## train the small demo network, then colorize black-and-white phot
 test: setup setup-transfer $(STAMPS)/export $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-lint: $(STAMPS)/dev  ## check the code with ruff
+lint: $(STAMPS)/dev  ## check the code and its formatting with ruff
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(STAMPS)/dev  ## format the code with ruff
+	$(VENV)/bin/ruff format .
 
 check-cuda: setup  ## compile and link the CUDA kernels with nvcc; needs no GPU
 	$(VENV)/bin/python .ci/compile_cuda.py

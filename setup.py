@@ -70,7 +70,7 @@ def read_version() -> str:
         RuntimeError: the file has no line `__version__ = '...'`.
     """
     path = ROOT / 'dualattn' / '__init__.py'
-    match = re.search(r'''^__version__ = ['"]([^'"]+)['"]''', path.read_text(encoding='utf-8'), re.MULTILINE)
+    match = re.search(r"""^__version__ = ['"]([^'"]+)['"]""", path.read_text(encoding='utf-8'), re.MULTILINE)
     if match is None:
         raise RuntimeError(f"{path}: expected a line like __version__ = '0.1.0', found none")
     return match.group(1)
@@ -84,8 +84,14 @@ def find_cuda_toolkit() -> str | None:
     nvcc = shutil.which('nvcc')
     named = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
     folders = [named] if named else [nvcc and Path(nvcc).resolve().parents[1], '/usr/local/cuda']
-    return next((str(folder) for folder in folders if folder and Path(folder, 'bin', 'nvcc').is_file()
-                 and Path(folder, 'include', 'cuda_runtime.h').is_file()), None)
+    return next(
+        (
+            str(folder)
+            for folder in folders
+            if folder and Path(folder, 'bin', 'nvcc').is_file() and Path(folder, 'include', 'cuda_runtime.h').is_file()
+        ),
+        None,
+    )
 
 
 def choose_build() -> tuple[str, str]:
@@ -157,8 +163,13 @@ def make_extension(build: str) -> dict:
         wheel = Path(torch.__file__).parents[1] / 'nvidia' / f'cu{torch.version.cuda.split(".")[0]}' / 'include'
         options['include_dirs'] = [str(wheel)] if wheel.is_dir() else []
     extension = (cpp_extension.CUDAExtension if build == 'cuda' else cpp_extension.CppExtension)(
-        'dualattn._C', [str(source) for source in sources], define_macros=macros, extra_compile_args=flags,
-        py_limited_api=True, **options)
+        'dualattn._C',
+        [str(source) for source in sources],
+        define_macros=macros,
+        extra_compile_args=flags,
+        py_limited_api=True,
+        **options,
+    )
     return dict(
         ext_modules=[extension],
         cmdclass={'build_ext': cpp_extension.BuildExtension.with_options(use_ninja=shutil.which('ninja') is not None)},
@@ -188,7 +199,14 @@ setup(
     packages=find_packages(
         where=str(ROOT),
         include=[
-            'dualattn', 'dualattn.*', 'colorization', 'colorization.*', 'transfer', 'transfer.*', 'engine', 'engine.*',
+            'dualattn',
+            'dualattn.*',
+            'colorization',
+            'colorization.*',
+            'transfer',
+            'transfer.*',
+            'engine',
+            'engine.*',
         ],
     ),
     package_data={'colorization': ['weights/*.safetensors', 'weights/*.md']},

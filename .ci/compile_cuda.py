@@ -24,19 +24,32 @@ assert library.dualattn_has_cuda() == 1, 'the library holds no CUDA kernels'
 # what ptxas prints about one kernel, for one architecture
 ENTRY = re.compile(
     r"entry function '(?P<name>\S+)' for '(?P<architecture>\w+)'.*?(?P<spilled>\d+) bytes spill stores, "
-    r'(?P<reloaded>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)', re.DOTALL)
+    r'(?P<reloaded>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)',
+    re.DOTALL,
+)
 # a mangled name
-KERNEL = re.compile(r'(?P<operator>sda|fca)_(?P<path>mma|simt)_cu_[0-9a-f]{8}\d+(?P<kernel>\w+?)_kernel'
-                    r'I(?:\d+__)?(?P<type>f|half|nv_bfloat16)Li(?P<width>\d+)')
+KERNEL = re.compile(
+    r'(?P<operator>sda|fca)_(?P<path>mma|simt)_cu_[0-9a-f]{8}\d+(?P<kernel>\w+?)_kernel'
+    r'I(?:\d+__)?(?P<type>f|half|nv_bfloat16)Li(?P<width>\d+)'
+)
 
 
 def build(architectures: list[str], folder: Path) -> tuple[Path, str]:
     """Builds the library in `folder`; returns it and what the compilers printed."""
-    environment = {**os.environ, 'DUALATTN_BUILD': 'cuda', 'TORCH_CUDA_ARCH_LIST': ';'.join(architectures),
-                   'NVCC_APPEND_FLAGS': '-Xptxas=-v'}
+    environment = {
+        **os.environ,
+        'DUALATTN_BUILD': 'cuda',
+        'TORCH_CUDA_ARCH_LIST': ';'.join(architectures),
+        'NVCC_APPEND_FLAGS': '-Xptxas=-v',
+    }
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', 'setup.py', 'build_ext', '--build-lib', folder, '--build-temp', folder],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if done.returncode != 0:
         sys.exit(f'{done.stdout}\nCUDA kernels: the build failed, see above')
     return next(folder.glob('dualattn/_C*.so')), done.stdout

@@ -7,5 +7,6 @@ def __getattr__(name: str):
     # the pipeline pulls in torch and timm; `import colorization` alone should cost nothing
     if name == 'Colorizer':
         from colorization.pipeline import Colorizer
+
         return Colorizer
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

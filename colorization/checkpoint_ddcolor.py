@@ -98,7 +98,7 @@ def released_name(name: str) -> str:
     for pattern, replacement in _NAMES:
         match = re.match(pattern, name)
         if match:
-            name = match.expand(replacement) + name[match.end():]
+            name = match.expand(replacement) + name[match.end() :]
             break
     for ours, theirs in _SPECTRAL_NORM.items():
         name = name.replace(ours, theirs)

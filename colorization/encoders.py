@@ -1,6 +1,5 @@
 """The semantic encoder: the maps at strides 4, 8, 16 and 32 of any timm model."""
 
-
 import torch
 import torch.nn as nn
 from timm.layers import LayerNorm2d
@@ -32,12 +31,12 @@ class PyramidEncoder(nn.Module):
     """
 
     def __init__(
-            self,
-            name: str,
-            in_chans: int = 1,
-            weights: str | None = None,
-            norm_eval: bool = False,
-            trunk_kwargs: dict | None = None,
+        self,
+        name: str,
+        in_chans: int = 1,
+        weights: str | None = None,
+        norm_eval: bool = False,
+        trunk_kwargs: dict | None = None,
     ):
         super().__init__()
         self.name = name
@@ -84,5 +83,6 @@ class PyramidEncoder(nn.Module):
                 if tuple(feature.shape[-2:]) != tuple(-(-side // stride) for side in x.shape[-2:]):
                     raise ValueError(
                         f'{self.name} maps {x.shape[-2]} x {x.shape[-1]} pixels to {feature.shape[-2]} x '
-                        f'{feature.shape[-1]} at stride {stride}; pad to multiples of {PYRAMID_STRIDES[-1]} for it')
+                        f'{feature.shape[-1]} at stride {stride}; pad to multiples of {PYRAMID_STRIDES[-1]} for it'
+                    )
         return [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]

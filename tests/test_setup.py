@@ -117,18 +117,29 @@ def test_extras_are_those_that_the_readers_are_told_of(distribution):
 
 def run_setup_script(**variables: str) -> subprocess.CompletedProcess:
     """Lets setup.py decide what it would compile, on a machine whose GPUs it does not see."""
-    environment = {name: value for name, value in os.environ.items()
-                   if name not in ('DUALATTN_BUILD', 'TORCH_CUDA_ARCH_LIST', 'CUDA_HOME', 'CUDA_PATH')}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ('DUALATTN_BUILD', 'TORCH_CUDA_ARCH_LIST', 'CUDA_HOME', 'CUDA_PATH')
+    }
     environment['CUDA_VISIBLE_DEVICES'] = ''
-    return subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q', '--version'], cwd=ROOT,
-                          env={**environment, **variables}, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', 'setup.py', '-q', '--version'],
+        cwd=ROOT,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+    )
 
 
-@pytest.mark.parametrize(('variables', 'said'), [
-    ({'DUALATTN_BUILD': 'none'}, 'dualattn: no kernels, the reference runs everywhere (DUALATTN_BUILD=none)'),
-    ({'DUALATTN_BUILD': 'cpu', 'CXX': sys.executable}, 'dualattn: cpu kernels (DUALATTN_BUILD=cpu)'),
-    ({'CXX': 'no-such-compiler'}, 'dualattn: no kernels, the reference runs everywhere (there is no C++ compiler'),
-])
+@pytest.mark.parametrize(
+    ('variables', 'said'),
+    [
+        ({'DUALATTN_BUILD': 'none'}, 'dualattn: no kernels, the reference runs everywhere (DUALATTN_BUILD=none)'),
+        ({'DUALATTN_BUILD': 'cpu', 'CXX': sys.executable}, 'dualattn: cpu kernels (DUALATTN_BUILD=cpu)'),
+        ({'CXX': 'no-such-compiler'}, 'dualattn: no kernels, the reference runs everywhere (there is no C++ compiler'),
+    ],
+)
 def test_setup_says_what_it_builds(variables, said):
     done = run_setup_script(**variables)
     assert done.returncode == 0, done.stderr
@@ -146,11 +157,14 @@ def toolkit(tmp_path):
 
 
 @pytest.mark.skipif(torch.version.cuda is None, reason='torch was built without CUDA')
-@pytest.mark.parametrize(('variables', 'said'), [
-    ({}, 'dualattn: cpu kernels (there is no GPU here; DUALATTN_BUILD=cuda compiles'),
-    ({'DUALATTN_BUILD': 'cuda'}, 'dualattn: cuda kernels (DUALATTN_BUILD=cuda)'),
-    ({'TORCH_CUDA_ARCH_LIST': '9.0'}, 'dualattn: cuda kernels (a CUDA toolkit and a CUDA build of torch are here)'),
-])
+@pytest.mark.parametrize(
+    ('variables', 'said'),
+    [
+        ({}, 'dualattn: cpu kernels (there is no GPU here; DUALATTN_BUILD=cuda compiles'),
+        ({'DUALATTN_BUILD': 'cuda'}, 'dualattn: cuda kernels (DUALATTN_BUILD=cuda)'),
+        ({'TORCH_CUDA_ARCH_LIST': '9.0'}, 'dualattn: cuda kernels (a CUDA toolkit and a CUDA build of torch are here)'),
+    ],
+)
 def test_setup_without_a_gpu_compiles_cuda_kernels_when_told_to(toolkit, variables, said):
     done = run_setup_script(CXX=sys.executable, CUDA_HOME=str(toolkit), **variables)
     assert done.returncode == 0, done.stderr
@@ -158,22 +172,37 @@ def test_setup_without_a_gpu_compiles_cuda_kernels_when_told_to(toolkit, variabl
 
 
 def test_cuda_check_says_loudly_that_it_was_skipped():
-    done = subprocess.run([sys.executable, '.ci/compile_cuda.py'], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, 'DUALATTN_NO_NVCC': '1'})
+    done = subprocess.run(
+        [sys.executable, '.ci/compile_cuda.py'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'DUALATTN_NO_NVCC': '1'},
+    )
     assert done.returncode == 0
     assert 'NOT COMPILED' in done.stdout
-    done = subprocess.run([sys.executable, '.ci/compile_cuda.py'], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, 'DUALATTN_NO_NVCC': '', 'CUDA_HOME': '/nowhere'})
+    done = subprocess.run(
+        [sys.executable, '.ci/compile_cuda.py'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'DUALATTN_NO_NVCC': '', 'CUDA_HOME': '/nowhere'},
+    )
     assert done.returncode != 0
     assert 'there is no CUDA toolkit' in done.stderr
 
 
-@pytest.mark.parametrize(('variables', 'said'), [
-    ({'DUALATTN_BUILD': 'fast'}, "DUALATTN_BUILD has to be 'cuda', 'cpu' or 'none', got 'fast'"),
-    ({'DUALATTN_BUILD': 'cpu', 'CXX': 'no-compiler'}, 'DUALATTN_BUILD=cpu cannot be met: there is no C++ compiler'),
-    ({'DUALATTN_BUILD': 'cuda', 'CXX': sys.executable, 'CUDA_HOME': '/nowhere'},
-     'DUALATTN_BUILD=cuda cannot be met: there is no CUDA toolkit'),
-])
+@pytest.mark.parametrize(
+    ('variables', 'said'),
+    [
+        ({'DUALATTN_BUILD': 'fast'}, "DUALATTN_BUILD has to be 'cuda', 'cpu' or 'none', got 'fast'"),
+        ({'DUALATTN_BUILD': 'cpu', 'CXX': 'no-compiler'}, 'DUALATTN_BUILD=cpu cannot be met: there is no C++ compiler'),
+        (
+            {'DUALATTN_BUILD': 'cuda', 'CXX': sys.executable, 'CUDA_HOME': '/nowhere'},
+            'DUALATTN_BUILD=cuda cannot be met: there is no CUDA toolkit',
+        ),
+    ],
+)
 def test_setup_refuses_a_build_that_is_impossible(variables, said):
     done = run_setup_script(**variables)
     assert done.returncode != 0

@@ -29,7 +29,8 @@ EXAMPLES = """examples:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1, the steadiest)')
     commands = parser.add_subparsers(dest='command', required=True)

@@ -19,14 +19,16 @@ exit codes: 0 all done, 1 some photographs failed (named at the end), 2 nothing 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('photos', nargs='+', metavar='PHOTO', help='image files')
     parser.add_argument('--config', required=True, help='config file of the classifier')
     parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
     parser.add_argument('--topk', type=int, default=5, help='classes to name for each photograph (default: 5)')
     parser.add_argument('--out', type=Path, metavar='JSON', help='also write the classes to this file')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='cpu, cuda, cuda:1, ...')
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu, cuda, cuda:1, ...'
+    )
     args = parser.parse_args(argv)
     if args.topk < 1:
         parser.error(f'--topk has to be at least 1, got {args.topk}')

@@ -78,7 +78,8 @@ def main(argv=None):
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
     try:
         jobs, earlier = plan_jobs(
-            args.inputs, args.out, args.recursive, args.suffix, args.format, args.compare, args.overwrite)
+            args.inputs, args.out, args.recursive, args.suffix, args.format, args.compare, args.overwrite
+        )
         make_folders(jobs)
         colorizer = load_colorizer(args)
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:

@@ -21,7 +21,8 @@ exit codes: 0 written, 2 the checkpoint cannot be used or the file not written
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('checkpoint', help='weights to read; nothing in them is executed')
     parser.add_argument('-o', '--out', required=True, type=Path, help='.safetensors file to write')
     parser.add_argument('--config', help='training config; its model.generator describes the network of the checkpoint')
@@ -41,8 +42,10 @@ def main(argv=None):
         print(f'convert_checkpoint: {error}', file=sys.stderr)
         return 2
     count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{args.out}: {network.config['type']}, encoder {network.config['encoder']}, {count / 1e6:.1f} M parameters, "
-          f'{args.out.stat().st_size / 1e6:.0f} MB')
+    print(
+        f'{args.out}: {network.config["type"]}, encoder {network.config["encoder"]}, {count / 1e6:.1f} M parameters, '
+        f'{args.out.stat().st_size / 1e6:.0f} MB'
+    )
     return 0
 
 

@@ -17,15 +17,22 @@ EXAMPLES = """examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('dataset', choices=['kitti', 'nuscenes'])
     parser.add_argument('root', type=Path, help='folder of the raw data')
-    parser.add_argument('--out-dir', type=Path,
-                        help='where to write, with links to the raw data (default: into the folder itself)')
-    parser.add_argument('--same-frames', action='store_true',
-                        help='KITTI without ImageSets: put every frame into train and val')
-    parser.add_argument('--version', default='v1.0-trainval', choices=['v1.0-trainval', 'v1.0-mini', 'v1.0-test'],
-                        help='nuScenes tables to read (default: v1.0-trainval)')
+    parser.add_argument(
+        '--out-dir', type=Path, help='where to write, with links to the raw data (default: into the folder itself)'
+    )
+    parser.add_argument(
+        '--same-frames', action='store_true', help='KITTI without ImageSets: put every frame into train and val'
+    )
+    parser.add_argument(
+        '--version',
+        default='v1.0-trainval',
+        choices=['v1.0-trainval', 'v1.0-mini', 'v1.0-test'],
+        help='nuScenes tables to read (default: v1.0-trainval)',
+    )
     parser.add_argument('--max-sweeps', type=int, default=10, help='nuScenes sweeps to list (default: 10)')
     return parser.parse_args(argv)
 

@@ -17,10 +17,16 @@ CONFIG = ROOT / 'configs' / 'colorize' / 'mpt_demo.py'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=f'{__doc__} Everything comes from installed packages; nothing is downloaded.')
+        description=f'{__doc__} Everything comes from installed packages; nothing is downloaded.'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs', 'mpt_demo'), help='where everything goes')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='override entries of the config, for example train_cfg.max_iters=20')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override entries of the config, for example train_cfg.max_iters=20',
+    )
     return parser.parse_args()
 
 
@@ -41,10 +47,18 @@ def main() -> None:
     colorized = args.work_dir / 'colorized'
     packaged = args.work_dir / 'colorized_packaged'
     run(ROOT / 'tools' / 'colorize.py', *photos.values(), '-o', packaged, '--overwrite')
-    run(ROOT / 'tools' / 'colorize.py', *photos.values(), '-o', colorized, '--overwrite',
-        '--weights', args.work_dir / 'weights.safetensors')
-    rows = [[Image.open(folder / path.name) for folder in (path.parent, packaged, colorized)]
-            for path in photos.values()]
+    run(
+        ROOT / 'tools' / 'colorize.py',
+        *photos.values(),
+        '-o',
+        colorized,
+        '--overwrite',
+        '--weights',
+        args.work_dir / 'weights.safetensors',
+    )
+    rows = [
+        [Image.open(folder / path.name) for folder in (path.parent, packaged, colorized)] for path in photos.values()
+    ]
     sheet = draw_sheet(rows, ('black and white', 'packaged weights', 'after this training'), list(photos), tile=320)
     save_sheet(sheet, args.work_dir / 'before_after.png')
 
@@ -59,8 +73,10 @@ def main() -> None:
     print(f'\nDone in {(time.monotonic() - start) / 60:.1f} minutes:')
     for title, path in results:
         print(f'  {title:<42}{path}')
-    print('\nYour own photographs, with the weights that ship with the package:\n'
-          '  .venv/bin/python tools/colorize.py PHOTO.jpg -o PHOTO_color.png')
+    print(
+        '\nYour own photographs, with the weights that ship with the package:\n'
+        '  .venv/bin/python tools/colorize.py PHOTO.jpg -o PHOTO_color.png'
+    )
 
 
 if __name__ == '__main__':

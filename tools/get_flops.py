@@ -48,13 +48,25 @@ PAPER = {
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('network', metavar='MODEL|CONFIG', help='timm model name, or path of a config (*.py)')
-    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
-                        help="size of the input in pixels (default: the model's own; of a config the paper's)")
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help="size of the input in pixels (default: the model's own; of a config the paper's)",
+    )
     parser.add_argument('--in-chans', type=int, metavar='N', help="channels of a MODEL's input (default: its own, 3)")
-    parser.add_argument('--table', type=int, nargs='?', const=2, metavar='DEPTH',
-                        help='list the parts as well, down to DEPTH levels of modules (default: 2)')
+    parser.add_argument(
+        '--table',
+        type=int,
+        nargs='?',
+        const=2,
+        metavar='DEPTH',
+        help='list the parts as well, down to DEPTH levels of modules (default: 2)',
+    )
     return parser
 
 
@@ -62,8 +74,10 @@ def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tu
     """Build a timm model; tell the shape (C, H, W) that it is made for, and the name under which papers list it."""
     if not timm.is_model(args.network):
         near = difflib.get_close_matches(args.network, timm.list_models(), n=3)
-        parser.error(f'{args.network!r} is neither a timm model nor a config file (*.py)'
-                     + (f'; did you mean {" or ".join(near)}?' if near else ''))
+        parser.error(
+            f'{args.network!r} is neither a timm model nor a config file (*.py)'
+            + (f'; did you mean {" or ".join(near)}?' if near else '')
+        )
     kwargs = {} if args.in_chans is None else dict(in_chans=args.in_chans)
     model = timm.create_model(args.network, **kwargs)
     size = model.pretrained_cfg['input_size']
@@ -71,7 +85,8 @@ def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tu
 
 
 def build_from_config(
-        args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int], str]:
+    args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> tuple[torch.nn.Module, list[int], str]:
     """Build what a config describes; its input is MPT's 256 x 256, the classifier's, or Table VII's or X's."""
     from mmengine.config import Config
 
@@ -98,8 +113,10 @@ def build_from_config(
 
         size = (896, 896) if 'Cascade' in model.type else (800, 1280)
         return TwoStageNetwork(cfg), [3, *size], name
-    return parser.error(f'{args.network} is of another kind: there is a count for colorizers (model.generator), '
-                        'classifiers (ImageClassifier) and two-stage detectors of mmdet')
+    return parser.error(
+        f'{args.network} is of another kind: there is a count for colorizers (model.generator), '
+        'classifiers (ImageClassifier) and two-stage detectors of mmdet'
+    )
 
 
 def count_attention(inputs: list, outputs: list) -> int:

@@ -27,15 +27,21 @@ CLOUDS = ('.bin',)
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs or .bin point clouds, or folders')
     parser.add_argument('--config', required=True, help='config file of the detector')
     parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
     parser.add_argument('-o', '--out', required=True, type=Path, help='folder for NAME.jpg and NAME.json of each input')
-    parser.add_argument('--score-threshold', type=float, metavar='S',
-                        help='leave out what is less certain (default: that of the detector)')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='cpu, cuda, cuda:1, ...')
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        metavar='S',
+        help='leave out what is less certain (default: that of the detector)',
+    )
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu, cuda, cuda:1, ...'
+    )
     return parser.parse_args(argv)
 
 
@@ -49,8 +55,9 @@ def make_detector(args: argparse.Namespace):
     elif scope == 'mmdet3d':
         from transfer.detection3d.inference import PointCloudDetector as Detector
     else:
-        raise DataError(f'{args.config} is no config of a detector: its default_scope is {scope!r}, expected '
-                        "'mmdet' or 'mmdet3d'")
+        raise DataError(
+            f"{args.config} is no config of a detector: its default_scope is {scope!r}, expected 'mmdet' or 'mmdet3d'"
+        )
     options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
     return Detector(args.config, args.checkpoint, args.device, **options), IMAGES if scope == 'mmdet' else CLOUDS
 

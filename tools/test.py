@@ -22,24 +22,32 @@ EXAMPLES = """examples:
   python tools/test.py configs/det/mask_rcnn_dualattn_t.py work_dirs/mask_rcnn_dualattn_t/epoch_36.pth --show-dir found
 """
 # what only a training reads, and what the checkpoint on the command line decides
-UNREAD = ('train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'resume', 'load_from',
-          'runner_type')
+UNREAD = ('train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'resume', 'load_from', 'runner_type')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='training checkpoint (.pth), or exported weights (.safetensors)')
-    parser.add_argument('--fid', metavar='FILE',
-                        help="also measure FID, with torch-fidelity's Inception weights in this file (colorizers)")
+    parser.add_argument(
+        '--fid',
+        metavar='FILE',
+        help="also measure FID, with torch-fidelity's Inception weights in this file (colorizers)",
+    )
     parser.add_argument('--work-dir', help='where logs and pictures go (default: work_dirs/<config name>)')
     parser.add_argument('--out', help='also write every prediction to this .pkl file')
     parser.add_argument('--show-dir', help='also draw every prediction, in this folder below the work dir (detectors)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override entries of the config')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='how the processes of a distributed run were started')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override entries of the config'
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run were started',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
     return parser.parse_args()
 
@@ -78,8 +86,10 @@ def add_fid(cfg: Config, args: argparse.Namespace) -> None:
     if not is_colorizer(cfg):
         raise SystemExit(f'--fid compares photographs with their colorizations; {args.config} is no colorizer')
     if any(key.startswith('test_dataloader.dataset') for key in options) and 'test_protocol' not in options:
-        raise SystemExit('--fid: these --cfg-options change the test data, so say what they are now, for the log: '
-                         'test_protocol="which images, resized and cropped how"')
+        raise SystemExit(
+            '--fid: these --cfg-options change the test data, so say what they are now, for the log: '
+            'test_protocol="which images, resized and cropped how"'
+        )
     if not cfg.get('test_protocol'):
         raise SystemExit(f'--fid: {args.config} does not say which images its test takes: add test_protocol')
     evaluator = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]

@@ -28,19 +28,42 @@ EXAMPLES = """examples:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file, for example configs/colorize/mpt_demo.py')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'],
-                        help='mixed precision: bfloat16 on any device (the default of the flag), float16 on GPUs')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate by batch size x processes over the config\'s base batch size')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
-                        help='go on from a checkpoint, or from the newest of the work dir if none is named')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override entries of the config, for example train_cfg.max_iters=100')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='how the processes of a distributed run were started')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=['bfloat16', 'float16'],
+        help='mixed precision: bfloat16 on any device (the default of the flag), float16 on GPUs',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by batch size x processes over the config's base batch size",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CKPT',
+        help='go on from a checkpoint, or from the newest of the work dir if none is named',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, for example train_cfg.max_iters=100',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run were started',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
     return parser.parse_args()
 

@@ -28,7 +28,8 @@ exit codes: 0 written, 1 written, but some photographs could not be read (named 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
     parser.add_argument('-o', '--out', required=True, type=Path, help='.png file to write')
     parser.add_argument('--overwrite', action='store_true', help='replace an output that exists')
@@ -76,7 +77,7 @@ def choose_queries(maps, ab_weight, count):
     convolution.
     """
     spread = torch.stack([each.flatten(1).std(dim=1) for each in maps]).mean(dim=0)
-    return (spread * ab_weight[:, :len(spread), 0, 0].norm(dim=0)).argsort(descending=True)[:count].tolist()
+    return (spread * ab_weight[:, : len(spread), 0, 0].norm(dim=0)).argsort(descending=True)[:count].tolist()
 
 
 def draw_map(heat, size):
@@ -105,9 +106,13 @@ def main(argv=None):
         if wrong:
             raise ValueError(f'queries are numbered 0 to {len(maps[0]) - 1}, got {", ".join(map(str, wrong))}')
         rows = [
-            [Image.fromarray(rgb), Image.fromarray(colorizer(rgb)),
-             *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries)]
-            for rgb, heat in zip(photos.values(), maps, strict=True)]
+            [
+                Image.fromarray(rgb),
+                Image.fromarray(colorizer(rgb)),
+                *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries),
+            ]
+            for rgb, heat in zip(photos.values(), maps, strict=True)
+        ]
         headers = ['input', 'colorized', *(f'query {query}' for query in queries)]
         save_sheet(draw_sheet(rows, headers, [source.name for source in photos], args.tile), args.out)
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:

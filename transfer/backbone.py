@@ -54,21 +54,21 @@ class DualAttn(BaseModule):
     """
 
     def __init__(
-            self,
-            model_name: str = 'dualattn_tiny',
-            in_channels: int = 3,
-            depths: Sequence[int] | None = None,
-            embed_dims: Sequence[int] | None = None,
-            stem_dim: int | None = None,
-            attn_types: Sequence[str] | None = None,
-            window_size: int | None = None,
-            head_dim: int | None = None,
-            drop_path_rate: float = 0.,
-            out_indices: Sequence[int] = (0, 1, 2, 3),
-            output_norm: bool = True,
-            frozen_stages: int = -1,
-            with_cp: bool = False,
-            init_cfg: dict | None = None,
+        self,
+        model_name: str = 'dualattn_tiny',
+        in_channels: int = 3,
+        depths: Sequence[int] | None = None,
+        embed_dims: Sequence[int] | None = None,
+        stem_dim: int | None = None,
+        attn_types: Sequence[str] | None = None,
+        window_size: int | None = None,
+        head_dim: int | None = None,
+        drop_path_rate: float = 0.0,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        output_norm: bool = True,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
     ):
         check_init_cfg(init_cfg)
         super().__init__(init_cfg)
@@ -147,11 +147,12 @@ class DualAttn(BaseModule):
         Any size is taken; C_i and s_i stand in `out_channels` and `out_strides`.
         """
         maps = self.model.forward_intermediates(
-            x, indices=list(self.out_indices), stop_early=True, intermediates_only=True)
+            x, indices=list(self.out_indices), stop_early=True, intermediates_only=True
+        )
         return tuple(getattr(self, f'norm{i}')(map_) for i, map_ in zip(self.out_indices, maps, strict=True))
 
     def _frozen_parts(self) -> list[nn.Module]:
-        return [self.model.stem, *self.model.stages[:self.frozen_stages]] if self.frozen_stages >= 0 else []
+        return [self.model.stem, *self.model.stages[: self.frozen_stages]] if self.frozen_stages >= 0 else []
 
     def _freeze(self) -> None:
         for part in self._frozen_parts():
@@ -165,7 +166,8 @@ class DualAttn(BaseModule):
             raise FileNotFoundError(
                 f'{error}, where init_cfg of the backbone expects its weights: train them with a config of '
                 'configs/cls, name a file that you have, or set model.backbone.init_cfg=None to begin with random '
-                'ones') from error
+                'ones'
+            ) from error
         if prefix:
             weights = select_prefix(weights, prefix, path)
         own = self.state_dict()

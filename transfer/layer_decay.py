@@ -26,8 +26,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         rate = self.paramwise_cfg.get('decay_rate')
         if set(self.paramwise_cfg) != {'decay_rate'} or not 0 < rate <= 1:
-            raise ValueError('paramwise_cfg of LayerDecayOptimWrapperConstructor has to be dict(decay_rate=...) with a '
-                             f'number in (0, 1], got {dict(self.paramwise_cfg)}')
+            raise ValueError(
+                'paramwise_cfg of LayerDecayOptimWrapperConstructor has to be dict(decay_rate=...) with a '
+                f'number in (0, 1], got {dict(self.paramwise_cfg)}'
+            )
         if self.base_lr is None:
             raise ValueError('layer-wise decay multiplies the learning rate: name one, optim_wrapper.optimizer.lr')
 
@@ -35,13 +37,15 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Append one group of parameters for each layer and weight decay to `params`."""
         backbone = getattr(module, 'backbone', None)
         if not hasattr(backbone, 'get_layer_depth'):
-            raise TypeError(f'layer-wise decay asks model.backbone.get_layer_depth, which {type(module).__name__} with '
-                            f'the backbone {type(backbone).__name__} lacks')
+            raise TypeError(
+                f'layer-wise decay asks model.backbone.get_layer_depth, which {type(module).__name__} with '
+                f'the backbone {type(backbone).__name__} lacks'
+            )
         groups = {}
         for name, param in module.named_parameters():
             if not param.requires_grad:
                 continue
-            decay = 0. if param.ndim <= 1 else self.base_wd
+            decay = 0.0 if param.ndim <= 1 else self.base_wd
             power = 0
             if name.startswith('backbone.'):
                 layer, num_layers = backbone.get_layer_depth(name, prefix='backbone.')

@@ -16,14 +16,18 @@ def warn_of_missing_operators() -> list[str]:
         return []
     lacking = []
     from mmcv.ops import get_compiling_cuda_version
+
     if get_compiling_cuda_version() == 'not available':
         lacking.append('mmcv')
     if importlib.util.find_spec('spconv') is not None:
         from spconv.cppconstants import CPU_ONLY_BUILD
+
         if CPU_ONLY_BUILD:
             lacking.append('spconv')
     if lacking:
         logger.warning(
             'no CUDA operators in %s: detectors cannot use the GPU. Run FORCE_CUDA=1 sh requirements/install.sh '
-            'transfer, or hide the GPU by CUDA_VISIBLE_DEVICES=', ' and '.join(lacking))
+            'transfer, or hide the GPU by CUDA_VISIBLE_DEVICES=',
+            ' and '.join(lacking),
+        )
     return lacking

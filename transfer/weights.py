@@ -44,8 +44,10 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     weights = next((checkpoint[nest] for nest in _NESTS if isinstance(checkpoint.get(nest), dict)), checkpoint)
     others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
     if others or not weights:
-        raise CheckpointError(f'{path} holds no weights that can be found: expected names and tensors, or a dict of '
-                              f'them under one of {", ".join(_NESTS)}; got {", ".join(map(str, others[:3])) or "none"}')
+        raise CheckpointError(
+            f'{path} holds no weights that can be found: expected names and tensors, or a dict of '
+            f'them under one of {", ".join(_NESTS)}; got {", ".join(map(str, others[:3])) or "none"}'
+        )
     meta = checkpoint.get('meta')
     return weights, meta if isinstance(meta, dict) else {}
 
@@ -59,8 +61,9 @@ def select_prefix(weights: dict[str, Tensor], prefix: str, path) -> dict[str, Te
     selected = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     if not selected:
         tops = sorted({name.partition('.')[0] + '.' for name in weights})
-        raise CheckpointError(f'{path} has no weights whose names begin with {prefix!r}; they begin with '
-                              f'{", ".join(tops[:8])}')
+        raise CheckpointError(
+            f'{path} has no weights whose names begin with {prefix!r}; they begin with {", ".join(tops[:8])}'
+        )
     return selected
 
 
@@ -74,8 +77,9 @@ def check_init_cfg(init_cfg: dict | None) -> None:
         return
     keys = set(init_cfg)
     if init_cfg.get('type') != 'Pretrained' or 'checkpoint' not in keys or keys - {'type', 'checkpoint', 'prefix'}:
-        raise ValueError("init_cfg has to be None or dict(type='Pretrained', checkpoint=PATH, prefix=...); "
-                         f'got {dict(init_cfg)}')
+        raise ValueError(
+            f"init_cfg has to be None or dict(type='Pretrained', checkpoint=PATH, prefix=...); got {dict(init_cfg)}"
+        )
 
 
 def load_weights(model: nn.Module, checkpoint: str | Path) -> dict:

@@ -20,7 +20,7 @@ class ColorAttentionLayer(nn.Module):
         mlp_ratio: hidden channels of the MLP over `dim`.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.):
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0):
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
         self.norm1 = nn.LayerNorm(dim)
@@ -58,12 +58,12 @@ class ColorAttentionDecoder(nn.Module):
     """
 
     def __init__(
-            self,
-            dim: int = 256,
-            num_queries: int = 150,
-            depth: int = 6,
-            num_heads: int = 8,
-            mlp_ratio: float = 4.,
+        self,
+        dim: int = 256,
+        num_queries: int = 150,
+        depth: int = 6,
+        num_heads: int = 8,
+        mlp_ratio: float = 4.0,
     ):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(num_queries, dim))

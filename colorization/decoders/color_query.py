@@ -33,7 +33,7 @@ def sine_positions(height: int, width: int, dim: int, device: torch.device | Non
     if dim % 4:
         raise ValueError(f'positions need a multiple of 4 channels, got {dim}')
     exponent = torch.arange(0, dim // 2, 2, dtype=torch.float32, device=device) / (dim // 2)
-    frequency = 10000 ** -exponent  # (dim / 4,)
+    frequency = 10000**-exponent  # (dim / 4,)
 
     def encode(length: int) -> Tensor:
         position = torch.arange(1, length + 1, dtype=torch.float32, device=device) * (2 * math.pi / (length + 1e-6))
@@ -122,15 +122,15 @@ class ColorQueryDecoder(nn.Module):
     """
 
     def __init__(
-            self,
-            in_chans: Sequence[int],
-            dim: int = 256,
-            num_queries: int = 100,
-            depth: int = 9,
-            num_heads: int = 8,
-            mlp_ratio: float = 8.,
-            attn_types: Sequence[str] = ('cross', 'self'),
-            learn_query_features: bool = True,
+        self,
+        in_chans: Sequence[int],
+        dim: int = 256,
+        num_queries: int = 100,
+        depth: int = 9,
+        num_heads: int = 8,
+        mlp_ratio: float = 8.0,
+        attn_types: Sequence[str] = ('cross', 'self'),
+        learn_query_features: bool = True,
     ):
         super().__init__()
         if not attn_types or any(attn_type not in ATTN_TYPES for attn_type in attn_types):
@@ -139,7 +139,8 @@ class ColorQueryDecoder(nn.Module):
             raise ValueError('the color decoder needs at least one map')
         self.query_embed = nn.Parameter(torch.randn(num_queries, dim))
         self.register_parameter(
-            'query_features', nn.Parameter(torch.randn(num_queries, dim)) if learn_query_features else None)
+            'query_features', nn.Parameter(torch.randn(num_queries, dim)) if learn_query_features else None
+        )
         # nothing that stays without a gradient, which distributed training would wait for
         self.reads_maps = 'cross' in attn_types
         if self.reads_maps:

@@ -28,10 +28,10 @@ class BlurredShuffle(nn.Module):
     def __init__(self, in_chans: int, out_chans: int, scale: int, use_norm: bool):
         super().__init__()
         self.scale = scale
-        conv = nn.Conv2d(in_chans, out_chans * scale ** 2, kernel_size=1, bias=not use_norm)
+        conv = nn.Conv2d(in_chans, out_chans * scale**2, kernel_size=1, bias=not use_norm)
         init_shuffle(conv, scale)
         self.conv = spectral_norm(conv)
-        self.norm = nn.BatchNorm2d(out_chans * scale ** 2) if use_norm else nn.Identity()
+        self.norm = nn.BatchNorm2d(out_chans * scale**2) if use_norm else nn.Identity()
 
     def _enlarge(self, x: Tensor) -> Tensor:
         x = F.pixel_shuffle(x, self.scale)
@@ -108,13 +108,16 @@ class BlurredShuffleDecoder(nn.Module):
     def __init__(self, encoder_chans: Sequence[int], decoder_dims: Sequence[int]):
         super().__init__()
         if len(decoder_dims) != len(encoder_chans):
-            raise ValueError(f'{len(encoder_chans)} maps take {len(encoder_chans)} steps, '
-                             f'but decoder_dims has {len(decoder_dims)} entries')
+            raise ValueError(
+                f'{len(encoder_chans)} maps take {len(encoder_chans)} steps, '
+                f'but decoder_dims has {len(decoder_dims)} entries'
+            )
         *dims, embed_dim = decoder_dims
         skips = list(encoder_chans[:-1])[::-1]
         self.steps = nn.ModuleList(
             BlurredShuffleStep(in_chans, skip_chans, dim)
-            for in_chans, skip_chans, dim in zip([encoder_chans[-1], *dims[:-1]], skips, dims, strict=True))
+            for in_chans, skip_chans, dim in zip([encoder_chans[-1], *dims[:-1]], skips, dims, strict=True)
+        )
         self.last_up = BlurredShuffle(dims[-1], embed_dim, scale=4, use_norm=False)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:

@@ -13,9 +13,9 @@ __all__ = ['PixelShuffleDecoder', 'PixelShuffleUp', 'init_shuffle']
 @torch.no_grad()
 def init_shuffle(conv: nn.Conv2d, scale: int) -> None:
     """Start all sub-pixels of a shuffle equal, which avoids checkerboards (ICNR, Aitken et al. 2017)."""
-    coarse = torch.empty_like(conv.weight[::scale ** 2])
+    coarse = torch.empty_like(conv.weight[:: scale**2])
     nn.init.kaiming_normal_(coarse)
-    conv.weight.copy_(coarse.repeat_interleave(scale ** 2, dim=0))
+    conv.weight.copy_(coarse.repeat_interleave(scale**2, dim=0))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
 
@@ -45,7 +45,7 @@ class PixelShuffleUp(nn.Module):
 
         H and W are 2h and 2w, or one less where the encoder had to pad an odd side.
         """
-        x = self.shuffle(self.expand(x))[..., :skip.shape[-2], :skip.shape[-1]]
+        x = self.shuffle(self.expand(x))[..., : skip.shape[-2], : skip.shape[-1]]
         return self.fuse(torch.cat([x, skip], dim=1))
 
 
@@ -60,8 +60,10 @@ class PixelShuffleDecoder(nn.Module):
     def __init__(self, encoder_chans: Sequence[int], decoder_dims: Sequence[int]):
         super().__init__()
         if len(decoder_dims) != len(encoder_chans) - 1:
-            raise ValueError(f'{len(encoder_chans)} maps take {len(encoder_chans) - 1} steps, '
-                             f'but decoder_dims has {len(decoder_dims)} entries')
+            raise ValueError(
+                f'{len(encoder_chans)} maps take {len(encoder_chans) - 1} steps, '
+                f'but decoder_dims has {len(decoder_dims)} entries'
+            )
         skips = list(encoder_chans[:-1])[::-1]
         chans = encoder_chans[-1]
         self.steps = nn.ModuleList()

@@ -28,7 +28,7 @@ class GANLoss(nn.Module):
 
     TYPES = ('wgan', 'vanilla', 'hinge', 'lsgan')
 
-    def __init__(self, gan_type: str = 'wgan', loss_weight: float = 1.):
+    def __init__(self, gan_type: str = 'wgan', loss_weight: float = 1.0):
         super().__init__()
         if gan_type not in self.TYPES:
             raise ValueError(f'unknown gan_type {gan_type!r}; expected one of {", ".join(self.TYPES)}')
@@ -69,7 +69,7 @@ class GradientPenalty(nn.Module):
         loss_weight: factor on (norm - 1) squared.
     """
 
-    def __init__(self, loss_weight: float = 10.):
+    def __init__(self, loss_weight: float = 10.0):
         super().__init__()
         self.loss_weight = loss_weight
 
@@ -88,6 +88,6 @@ class GradientPenalty(nn.Module):
             alpha = torch.rand(real.shape[0], 1, 1, 1, device=real.device)
             mixed = torch.lerp(real.float(), fake.float(), alpha).requires_grad_()
             scores = critic(mixed).flatten(1).mean(dim=1)
-            gradient, = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
+            (gradient,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
             norm = gradient.flatten(1).norm(dim=1)
             return self.loss_weight * (norm - 1).square().mean()

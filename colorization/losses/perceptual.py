@@ -19,9 +19,14 @@ logger = logging.getLogger(__name__)
 
 # conv_l_1 and w_l of MPT Eq. 13, by their names in timm's vgg19
 VGG19_LAYERS = {
-    'features.0': 1 / 16, 'features.5': 1 / 8, 'features.10': 1 / 4, 'features.19': 1 / 2, 'features.28': 1.}
+    'features.0': 1 / 16,
+    'features.5': 1 / 8,
+    'features.10': 1 / 4,
+    'features.19': 1 / 2,
+    'features.28': 1.0,
+}
 # the stand-in whose weights a package carries: the ends of stages at strides 2, 4, 8 and 16
-EFFICIENTNET_LITE0_LAYERS = {'blocks.0': 1 / 4, 'blocks.1': 1 / 4, 'blocks.2': 1 / 2, 'blocks.4': 1.}
+EFFICIENTNET_LITE0_LAYERS = {'blocks.0': 1 / 4, 'blocks.1': 1 / 4, 'blocks.2': 1 / 2, 'blocks.4': 1.0}
 _KNOWN_LAYERS = {'vgg19': VGG19_LAYERS, 'tf_efficientnet_lite0': EFFICIENTNET_LITE0_LAYERS}
 
 
@@ -53,12 +58,12 @@ class PerceptualLoss(nn.Module):
     """
 
     def __init__(
-            self,
-            weights: str,
-            trunk: str = 'vgg19',
-            sha256: str | None = None,
-            layers: dict[str, float] | None = None,
-            loss_weight: float = 5.,
+        self,
+        weights: str,
+        trunk: str = 'vgg19',
+        sha256: str | None = None,
+        layers: dict[str, float] | None = None,
+        loss_weight: float = 5.0,
     ):
         super().__init__()
         if layers is None:
@@ -91,5 +96,6 @@ class PerceptualLoss(nn.Module):
             features = self.trunk((rgb - self.mean) / self.std)
         loss = sum(
             weight * F.l1_loss(pred_features[name].float(), features[name].float())
-            for name, weight in self.layer_weights.items())
+            for name, weight in self.layer_weights.items()
+        )
         return self.loss_weight * loss

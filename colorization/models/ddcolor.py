@@ -49,20 +49,20 @@ class DDColor(nn.Module):
     """
 
     def __init__(
-            self,
-            encoder: str = 'convnext_large',
-            encoder_weights: str | None = None,
-            encoder_kwargs: dict[str, Any] | None = None,
-            decoder_dims: Sequence[int] = (512, 512, 256, 256),
-            use_color_decoder: bool = True,
-            scales: Sequence[int] = MAP_STRIDES,
-            num_queries: int = 100,
-            depth: int = 9,
-            num_heads: int = 8,
-            mlp_ratio: float = 8.,
-            attn_types: Sequence[str] = ('cross', 'self'),
-            learn_query_features: bool = True,
-            inference_size: int = 512,
+        self,
+        encoder: str = 'convnext_large',
+        encoder_weights: str | None = None,
+        encoder_kwargs: dict[str, Any] | None = None,
+        decoder_dims: Sequence[int] = (512, 512, 256, 256),
+        use_color_decoder: bool = True,
+        scales: Sequence[int] = MAP_STRIDES,
+        num_queries: int = 100,
+        depth: int = 9,
+        num_heads: int = 8,
+        mlp_ratio: float = 8.0,
+        attn_types: Sequence[str] = ('cross', 'self'),
+        learn_query_features: bool = True,
+        inference_size: int = 512,
     ):
         super().__init__()
         self.inference_size = inference_size
@@ -90,8 +90,15 @@ class DDColor(nn.Module):
         self.map_indices = [MAP_STRIDES.index(scale) for scale in scales]
         if use_color_decoder:
             self.color_decoder = ColorQueryDecoder(
-                [decoder_dims[i] for i in self.map_indices], decoder_dims[-1], num_queries, depth, num_heads,
-                mlp_ratio, attn_types, learn_query_features)
+                [decoder_dims[i] for i in self.map_indices],
+                decoder_dims[-1],
+                num_queries,
+                depth,
+                num_heads,
+                mlp_ratio,
+                attn_types,
+                learn_query_features,
+            )
         self.num_maps = num_queries if use_color_decoder else decoder_dims[-1]
         to_ab = nn.Conv2d(self.num_maps + 3, 2, kernel_size=1)
         nn.init.kaiming_normal_(to_ab.weight)
@@ -134,7 +141,7 @@ class DDColor(nn.Module):
         if self.color_decoder is None:
             raise ValueError('a network without color decoder has no colour queries')
         finest, embeddings = self._decode(self._prepare(l))
-        return self.pixel_decoder.last_up.mix(finest, embeddings)[..., :l.shape[-2], :l.shape[-1]]
+        return self.pixel_decoder.last_up.mix(finest, embeddings)[..., : l.shape[-2], : l.shape[-1]]
 
     def forward(self, l: Tensor) -> Tensor:
         """Predict colour from lightness.
@@ -150,8 +157,8 @@ class DDColor(nn.Module):
         # The fusion is a product with the embeddings and a 1x1 convolution follows: joined, they make two mixtures of
         # the image embedding instead of K. The convolution reads the gray image as well.
         weight, bias = self.to_ab.weight, self.to_ab.bias
-        mixture = weight[:, :self.num_maps, 0, 0].expand(len(gray), -1, -1)  # (B, 2, K), or (B, 2, C)
+        mixture = weight[:, : self.num_maps, 0, 0].expand(len(gray), -1, -1)  # (B, 2, K), or (B, 2, C)
         if embeddings is not None:
             mixture = mixture @ embeddings  # (B, 2, K) x (B, K, C)
-        ab = self.pixel_decoder.last_up.mix(finest, mixture) + F.conv2d(gray, weight[:, self.num_maps:], bias)
-        return ab[..., :l.shape[-2], :l.shape[-1]]
+        ab = self.pixel_decoder.last_up.mix(finest, mixture) + F.conv2d(gray, weight[:, self.num_maps :], bias)
+        return ab[..., : l.shape[-2], : l.shape[-1]]

@@ -38,17 +38,17 @@ class MPT(nn.Module):
     """
 
     def __init__(
-            self,
-            encoder: str = 'dualattn_mpt',
-            encoder_weights: str | None = None,
-            encoder_kwargs: dict[str, Any] | None = None,
-            norm_eval: bool = False,
-            decoder_dims: Sequence[int] = (384, 192, 256),
-            num_queries: int = 150,
-            depth: int = 6,
-            num_heads: int = 8,
-            mlp_ratio: float = 4.,
-            inference_size: int = 256,
+        self,
+        encoder: str = 'dualattn_mpt',
+        encoder_weights: str | None = None,
+        encoder_kwargs: dict[str, Any] | None = None,
+        norm_eval: bool = False,
+        decoder_dims: Sequence[int] = (384, 192, 256),
+        num_queries: int = 150,
+        depth: int = 6,
+        num_heads: int = 8,
+        mlp_ratio: float = 4.0,
+        inference_size: int = 256,
     ):
         super().__init__()
         self.inference_size = inference_size
@@ -64,12 +64,13 @@ class MPT(nn.Module):
             inference_size=inference_size,
         )
         self.encoder = PyramidEncoder(
-            encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs)
+            encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs
+        )
         self.pixel_decoder = PixelShuffleDecoder(self.encoder.chans, decoder_dims)
         self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
         self.to_ab = nn.Conv2d(num_queries, 2, kernel_size=1)
         # an untrained network is to answer gray rather than noise
-        trunc_normal_(self.to_ab.weight, std=.001)
+        trunc_normal_(self.to_ab.weight, std=0.001)
         nn.init.zeros_(self.to_ab.bias)
 
     def forward_color_maps(self, l: Tensor) -> Tensor:
@@ -98,4 +99,4 @@ class MPT(nn.Module):
         # and two maps are enlarged instead of K.
         ab = self.to_ab(self.forward_color_maps(l))
         ab = F.interpolate(ab, scale_factor=4, mode='bilinear', align_corners=False)
-        return ab[..., :l.shape[-2], :l.shape[-1]]
+        return ab[..., : l.shape[-2], : l.shape[-1]]

@@ -31,8 +31,9 @@ class PositionAttention(nn.Module):
         """Map x: (B, dim, H, W) float to the same shape."""
         flat = x.flatten(2)
         query, key, value = (  # (B, C, N) -> (B, 1, N, C)
-            layer(flat).transpose(1, 2)[:, None] for layer in (self.query, self.key, self.value))
-        attended = F.scaled_dot_product_attention(query, key, value, scale=1.)
+            layer(flat).transpose(1, 2)[:, None] for layer in (self.query, self.key, self.value)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.gain * attended[:, 0].transpose(1, 2).reshape(x.shape)
 
 

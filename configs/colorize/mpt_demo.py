@@ -7,15 +7,25 @@ train_dataloader = dict(
     batch_size=7,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(_delete_=True, type='PackagedPhotos', cache=True,
-                 prepare=[dict(type='torchvision/Resize', size=144, antialias=True)],
-                 augment=[dict(type='torchvision/RandomCrop', size=128),
-                          dict(type='torchvision/RandomHorizontalFlip')]))
+    dataset=dict(
+        _delete_=True,
+        type='PackagedPhotos',
+        cache=True,
+        prepare=[dict(type='torchvision/Resize', size=144, antialias=True)],
+        augment=[dict(type='torchvision/RandomCrop', size=128), dict(type='torchvision/RandomHorizontalFlip')],
+    ),
+)
 val_dataloader = dict(
     batch_size=7,
-    dataset=dict(_delete_=True, type='PackagedPhotos',
-                 prepare=[dict(type='torchvision/Resize', size=160, antialias=True),
-                          dict(type='torchvision/CenterCrop', size=160)]))
+    dataset=dict(
+        _delete_=True,
+        type='PackagedPhotos',
+        prepare=[
+            dict(type='torchvision/Resize', size=160, antialias=True),
+            dict(type='torchvision/CenterCrop', size=160),
+        ],
+    ),
+)
 test_dataloader = val_dataloader
 test_protocol = 'PackagedPhotos, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'
 optim_wrapper = dict(generator=dict(optimizer=dict(lr=1e-4)))

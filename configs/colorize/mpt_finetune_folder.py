@@ -10,9 +10,8 @@ _base_ = [
 
 model = dict(generator_weights='packaged', generator=dict(encoder_weights=None))
 train_dataloader = dict(
-    num_workers=2,
-    persistent_workers=True,
-    dataset=dict(data_root='data/my_photos/train', cache=False))
+    num_workers=2, persistent_workers=True, dataset=dict(data_root='data/my_photos/train', cache=False)
+)
 val_dataloader = dict(dataset=dict(data_root='data/my_photos/val'))
 test_dataloader = val_dataloader
 test_protocol = 'data/my_photos/val, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'

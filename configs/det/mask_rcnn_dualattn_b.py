@@ -9,5 +9,7 @@ model = dict(
     backbone=dict(
         model_name='dualattn_base',
         drop_path_rate=0.3,
-        init_cfg=dict(checkpoint='work_dirs/dualattn_b_in1k/epoch_300.pth')),
-    neck=dict(in_channels=[128, 256, 512, 1024]))
+        init_cfg=dict(checkpoint='work_dirs/dualattn_b_in1k/epoch_300.pth'),
+    ),
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)

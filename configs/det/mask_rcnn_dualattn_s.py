@@ -9,4 +9,6 @@ model = dict(
     backbone=dict(
         model_name='dualattn_small',
         drop_path_rate=0.2,
-        init_cfg=dict(checkpoint='work_dirs/dualattn_s_in1k/epoch_300.pth')))
+        init_cfg=dict(checkpoint='work_dirs/dualattn_s_in1k/epoch_300.pth'),
+    )
+)

@@ -8,4 +8,6 @@ model = dict(
         in_channels=64,
         out_channels=[64, 128, 256],
         depths=[1, 1, 1],
-        strides=[2, 2, 2]))
+        strides=[2, 2, 2],
+    )
+)

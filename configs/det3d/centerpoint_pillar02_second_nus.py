@@ -4,9 +4,14 @@ _base_ = ['mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_head-circlenm
 custom_imports = dict(imports=['engine', 'transfer.detection3d'], allow_failed_imports=False)
 default_hooks = dict(
     checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
-    visualization=dict(_delete_=True, type='BirdEyeViewHook'))
+    visualization=dict(_delete_=True, type='BirdEyeViewHook'),
+)
 custom_hooks = [
-    dict(type='SeedIterationHook'), dict(type='ObjectOrderHook'), dict(type='MeanLossHook'), dict(type='StopOnNaNHook')]
+    dict(type='SeedIterationHook'),
+    dict(type='ObjectOrderHook'),
+    dict(type='MeanLossHook'),
+    dict(type='StopOnNaNHook'),
+]
 randomness = dict(seed=0)
 
 # 16 = 8 processes with 2 point clouds each

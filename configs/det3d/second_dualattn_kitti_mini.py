@@ -13,10 +13,10 @@ model = dict(
     neck=dict(norm_cfg=dict(type='BN', eps=1e-3, momentum=0.1)),
     bbox_head=dict(
         anchor_generator=dict(
-            ranges=[
-                [0, -8.8, -0.6, 57.6, 20, -0.6],
-                [0, -8.8, -0.6, 57.6, 20, -0.6],
-                [0, -8.8, -1.78, 57.6, 20, -1.78]])))
+            ranges=[[0, -8.8, -0.6, 57.6, 20, -0.6], [0, -8.8, -0.6, 57.6, 20, -0.6], [0, -8.8, -1.78, 57.6, 20, -1.78]]
+        )
+    ),
+)
 
 # the frames as they are: no sampled objects, no augmentation
 train_pipeline = [
@@ -24,7 +24,8 @@ train_pipeline = [
     dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
     dict(type='ObjectRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='Pack3DDetInputs', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'])]
+    dict(type='Pack3DDetInputs', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d']),
+]
 
 # all frames in every batch: a batch norm that met them one by one would see other statistics when it predicts
 train_dataloader = dict(
@@ -44,7 +45,10 @@ train_dataloader = dict(
             pipeline=train_pipeline,
             modality=dict(use_lidar=True, use_camera=False),
             metainfo=dict(classes=class_names),
-            box_type_3d='LiDAR')))
+            box_type_3d='LiDAR',
+        ),
+    ),
+)
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'kitti_infos_val.pkl')
@@ -54,4 +58,5 @@ default_hooks = dict(logger=dict(interval=10))
 train_cfg = dict(max_epochs=30, val_interval=10)
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=8, eta_min_ratio=30, end=8, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=22, eta_min_ratio=1e-2, begin=8, end=30, convert_to_iter_based=True)]
+    dict(type='CosineAnnealingLR', T_max=22, eta_min_ratio=1e-2, begin=8, end=30, convert_to_iter_based=True),
+]

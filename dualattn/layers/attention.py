@@ -1,6 +1,5 @@
 """Separable Dilated Attention and Factorized Channel Attention as modules on NHWC maps (MPT III-B)."""
 
-
 import torch.nn as nn
 from timm.layers import to_2tuple
 from torch import Tensor
@@ -52,14 +51,14 @@ class SeparableDilatedAttention(nn.Module):
     """
 
     def __init__(
-            self,
-            dim: int,
-            window_size: int | tuple[int, int] = 7,
-            head_dim: int = 32,
-            qkv_bias: bool = True,
-            separable: bool = True,
-            device=None,
-            dtype=None,
+        self,
+        dim: int,
+        window_size: int | tuple[int, int] = 7,
+        head_dim: int = 32,
+        qkv_bias: bool = True,
+        separable: bool = True,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if dim % head_dim:
@@ -69,7 +68,7 @@ class SeparableDilatedAttention(nn.Module):
             raise ValueError(f'window_size has to be positive, got {window_size}')
         self.window_size = (int(gh), int(gw))
         self.num_heads = dim // head_dim
-        self.scale = head_dim ** -0.5
+        self.scale = head_dim**-0.5
         self.qkv = _make_qkv(dim, separable, qkv_bias, device=device, dtype=dtype)
         self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
 
@@ -93,20 +92,20 @@ class FactorizedChannelAttention(nn.Module):
     """
 
     def __init__(
-            self,
-            dim: int,
-            group_dim: int | None = 32,
-            qkv_bias: bool = True,
-            separable: bool = True,
-            device=None,
-            dtype=None,
+        self,
+        dim: int,
+        group_dim: int | None = 32,
+        qkv_bias: bool = True,
+        separable: bool = True,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         group_dim = dim if group_dim is None else group_dim
         if dim % group_dim:
             raise ValueError(f'group_dim has to divide dim: got dim={dim}, group_dim={group_dim}')
         self.num_groups = dim // group_dim
-        self.scale = group_dim ** -0.5
+        self.scale = group_dim**-0.5
         self.qkv = _make_qkv(dim, separable, qkv_bias, device=device, dtype=dtype)
         self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
 

@@ -18,20 +18,20 @@ ATTENTION_TYPES = ('sda', 'da', 'fca', 'ca')
 
 
 def _make_attention(
-        attn_type: str,
-        dim: int,
-        window_size: int | tuple[int, int],
-        head_dim: int,
-        qkv_bias: bool,
-        **dd,
+    attn_type: str,
+    dim: int,
+    window_size: int | tuple[int, int],
+    head_dim: int,
+    qkv_bias: bool,
+    **dd,
 ) -> nn.Module:
     if attn_type in ('sda', 'da'):
         return SeparableDilatedAttention(
-            dim, window_size, head_dim, qkv_bias=qkv_bias, separable=attn_type == 'sda', **dd)
+            dim, window_size, head_dim, qkv_bias=qkv_bias, separable=attn_type == 'sda', **dd
+        )
     if attn_type in ('fca', 'ca'):
         group_dim = head_dim if attn_type == 'fca' else None
-        return FactorizedChannelAttention(
-            dim, group_dim, qkv_bias=qkv_bias, separable=attn_type == 'fca', **dd)
+        return FactorizedChannelAttention(dim, group_dim, qkv_bias=qkv_bias, separable=attn_type == 'fca', **dd)
     raise ValueError(f'unknown attention {attn_type!r}; expected one of {", ".join(ATTENTION_TYPES)}')
 
 
@@ -47,13 +47,19 @@ class PiecewiseMlp(Mlp):
     def __init__(self, in_features: int, hidden_features: int, **kwargs):
         super().__init__(in_features, hidden_features, **kwargs)
         # tokens at a time: 1 MiB of hidden float32 values, about the second-level cache of a core
-        self.rows = max(1, 2 ** 18 // hidden_features)
+        self.rows = max(1, 2**18 // hidden_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (..., C) float to the same shape."""
-        if (torch.jit.is_scripting() or torch.jit.is_tracing() or torch.compiler.is_compiling()
-                or torch.is_grad_enabled() or x.device.type != 'cpu' or x.element_size() < 4
-                or x.numel() // x.shape[-1] <= self.rows):
+        if (
+            torch.jit.is_scripting()
+            or torch.jit.is_tracing()
+            or torch.compiler.is_compiling()
+            or torch.is_grad_enabled()
+            or x.device.type != 'cpu'
+            or x.element_size() < 4
+            or x.numel() // x.shape[-1] <= self.rows
+        ):
             return self.fc2(self.act(self.fc1(x)))
         return self._forward_pieces(x)
 
@@ -86,28 +92,28 @@ class ResidualAttention(nn.Module):
     """
 
     def __init__(
-            self,
-            dim: int,
-            attn_type: str,
-            window_size: int | tuple[int, int] = 7,
-            head_dim: int = 32,
-            mlp_ratio: float = 4.,
-            qkv_bias: bool = True,
-            drop_path: float = 0.,
-            norm_layer: str = 'layernorm',
-            act_layer: str = 'gelu',
-            device=None,
-            dtype=None,
+        self,
+        dim: int,
+        attn_type: str,
+        window_size: int | tuple[int, int] = 7,
+        head_dim: int = 32,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
+        norm_layer: str = 'layernorm',
+        act_layer: str = 'gelu',
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         dd = {'device': device, 'dtype': dtype}
         norm, act = get_norm_layer(norm_layer), get_act_layer(act_layer)
         self.norm1 = norm(dim, **dd)
         self.attn = _make_attention(attn_type, dim, window_size, head_dim, qkv_bias, **dd)
-        self.drop_path1 = DropPath(drop_path) if drop_path > 0. else nn.Identity()
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
         self.norm2 = norm(dim, **dd)
         self.mlp = PiecewiseMlp(dim, hidden_features=int(dim * mlp_ratio), act_layer=act, **dd)
-        self.drop_path2 = DropPath(drop_path) if drop_path > 0. else nn.Identity()
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, H, W, C) float to the same shape."""
@@ -134,37 +140,39 @@ class DualAttnBlock(nn.Sequential):
     """
 
     def __init__(
-            self,
-            dim: int,
-            attn_types: Sequence[str],
-            window_size: int | tuple[int, int] = 7,
-            head_dim: int = 32,
-            mlp_ratio: float = 4.,
-            qkv_bias: bool = True,
-            drop_path: float = 0.,
-            norm_layer: str = 'layernorm',
-            act_layer: str = 'gelu',
-            device=None,
-            dtype=None,
+        self,
+        dim: int,
+        attn_types: Sequence[str],
+        window_size: int | tuple[int, int] = 7,
+        head_dim: int = 32,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
+        norm_layer: str = 'layernorm',
+        act_layer: str = 'gelu',
+        device=None,
+        dtype=None,
     ):
         if isinstance(attn_types, str) or not attn_types:
             raise ValueError(f"attn_types has to be a sequence such as ('sda', 'fca'), got {attn_types!r}")
-        super().__init__(*[
-            ResidualAttention(
-                dim,
-                attn_type,
-                window_size=window_size,
-                head_dim=head_dim,
-                mlp_ratio=mlp_ratio,
-                qkv_bias=qkv_bias,
-                drop_path=drop_path,
-                norm_layer=norm_layer,
-                act_layer=act_layer,
-                device=device,
-                dtype=dtype,
-            )
-            for attn_type in attn_types
-        ])
+        super().__init__(
+            *[
+                ResidualAttention(
+                    dim,
+                    attn_type,
+                    window_size=window_size,
+                    head_dim=head_dim,
+                    mlp_ratio=mlp_ratio,
+                    qkv_bias=qkv_bias,
+                    drop_path=drop_path,
+                    norm_layer=norm_layer,
+                    act_layer=act_layer,
+                    device=device,
+                    dtype=dtype,
+                )
+                for attn_type in attn_types
+            ]
+        )
 
 
 class DualAttnStage(nn.Module):
@@ -186,41 +194,43 @@ class DualAttnStage(nn.Module):
     """
 
     def __init__(
-            self,
-            in_chans: int,
-            dim: int,
-            depth: int,
-            stride: int,
-            attn_types: Sequence[str],
-            window_size: int | tuple[int, int],
-            head_dim: int,
-            mlp_ratio: float,
-            qkv_bias: bool,
-            drop_path_rates: Sequence[float],
-            norm_layer: str,
-            act_layer: str,
-            device=None,
-            dtype=None,
+        self,
+        in_chans: int,
+        dim: int,
+        depth: int,
+        stride: int,
+        attn_types: Sequence[str],
+        window_size: int | tuple[int, int],
+        head_dim: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        drop_path_rates: Sequence[float],
+        norm_layer: str,
+        act_layer: str,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         dd = {'device': device, 'dtype': dtype}
         self.grad_checkpointing = False
         self.downsample = Downsample(in_chans, dim, stride=stride, norm_layer=norm_layer, **dd)
-        self.blocks = nn.Sequential(*[
-            DualAttnBlock(
-                dim,
-                attn_types,
-                window_size=window_size,
-                head_dim=head_dim,
-                mlp_ratio=mlp_ratio,
-                qkv_bias=qkv_bias,
-                drop_path=drop_path_rates[i],
-                norm_layer=norm_layer,
-                act_layer=act_layer,
-                **dd,
-            )
-            for i in range(depth)
-        ])
+        self.blocks = nn.Sequential(
+            *[
+                DualAttnBlock(
+                    dim,
+                    attn_types,
+                    window_size=window_size,
+                    head_dim=head_dim,
+                    mlp_ratio=mlp_ratio,
+                    qkv_bias=qkv_bias,
+                    drop_path=drop_path_rates[i],
+                    norm_layer=norm_layer,
+                    act_layer=act_layer,
+                    **dd,
+                )
+                for i in range(depth)
+            ]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, in_chans, H, W) float to (B, C, ceil(H / stride), ceil(W / stride)).

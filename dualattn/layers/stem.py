@@ -40,14 +40,14 @@ class ConvStem(nn.Module):
     """
 
     def __init__(
-            self,
-            in_chans: int,
-            out_chans: int,
-            stride: int = 2,
-            norm_layer: str = 'layernorm2d',
-            act_layer: str = 'gelu',
-            device=None,
-            dtype=None,
+        self,
+        in_chans: int,
+        out_chans: int,
+        stride: int = 2,
+        norm_layer: str = 'layernorm2d',
+        act_layer: str = 'gelu',
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         dd = {'device': device, 'dtype': dtype}
@@ -74,13 +74,13 @@ class Downsample(nn.Module):
     """
 
     def __init__(
-            self,
-            in_chans: int,
-            out_chans: int,
-            stride: int = 2,
-            norm_layer: str = 'layernorm',
-            device=None,
-            dtype=None,
+        self,
+        in_chans: int,
+        out_chans: int,
+        stride: int = 2,
+        norm_layer: str = 'layernorm',
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         dd = {'device': device, 'dtype': dtype}

@@ -60,34 +60,36 @@ class DualAttn(nn.Module):
     """
 
     def __init__(
-            self,
-            in_chans: int = 3,
-            num_classes: int = 1000,
-            global_pool: str = 'avg',
-            depths: Sequence[int] = (1, 1, 3, 1),
-            embed_dims: Sequence[int] = (96, 192, 384, 768),
-            strides: Sequence[int] = (2, 2, 2, 2),
-            stem_dim: int = 64,
-            stem_stride: int = 2,
-            stem_layer: type[nn.Module] = ConvStem,
-            attn_types: Sequence[str] = ('sda', 'fca'),
-            window_size: int | tuple[int, int] | None = None,
-            img_size: int | tuple[int, int] = 224,
-            head_dim: int = 32,
-            mlp_ratio: float = 4.,
-            qkv_bias: bool = True,
-            drop_rate: float = 0.,
-            drop_path_rate: float = 0.,
-            norm_layer: str = 'layernorm',
-            act_layer: str = 'gelu',
-            device=None,
-            dtype=None,
+        self,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = 'avg',
+        depths: Sequence[int] = (1, 1, 3, 1),
+        embed_dims: Sequence[int] = (96, 192, 384, 768),
+        strides: Sequence[int] = (2, 2, 2, 2),
+        stem_dim: int = 64,
+        stem_stride: int = 2,
+        stem_layer: type[nn.Module] = ConvStem,
+        attn_types: Sequence[str] = ('sda', 'fca'),
+        window_size: int | tuple[int, int] | None = None,
+        img_size: int | tuple[int, int] = 224,
+        head_dim: int = 32,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_layer: str = 'layernorm',
+        act_layer: str = 'gelu',
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         dd = {'device': device, 'dtype': dtype}
         if not len(depths) == len(embed_dims) == len(strides):
-            raise ValueError('depths, embed_dims and strides describe the same stages, but have '
-                             f'{len(depths)}, {len(embed_dims)} and {len(strides)} entries')
+            raise ValueError(
+                'depths, embed_dims and strides describe the same stages, but have '
+                f'{len(depths)}, {len(embed_dims)} and {len(strides)} entries'
+            )
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.drop_rate = drop_rate
@@ -106,21 +108,23 @@ class DualAttn(nn.Module):
         stages = []
         chans, reduction = stem_dim, stem_stride
         for i, (depth, dim, stride) in enumerate(zip(depths, embed_dims, strides, strict=True)):
-            stages.append(DualAttnStage(
-                chans,
-                dim,
-                depth=depth,
-                stride=stride,
-                attn_types=attn_types,
-                window_size=window_size,
-                head_dim=head_dim,
-                mlp_ratio=mlp_ratio,
-                qkv_bias=qkv_bias,
-                drop_path_rates=drop_path_rates[i],
-                norm_layer=norm_layer,
-                act_layer=act_layer,
-                **dd,
-            ))
+            stages.append(
+                DualAttnStage(
+                    chans,
+                    dim,
+                    depth=depth,
+                    stride=stride,
+                    attn_types=attn_types,
+                    window_size=window_size,
+                    head_dim=head_dim,
+                    mlp_ratio=mlp_ratio,
+                    qkv_bias=qkv_bias,
+                    drop_path_rates=drop_path_rates[i],
+                    norm_layer=norm_layer,
+                    act_layer=act_layer,
+                    **dd,
+                )
+            )
             chans, reduction = dim, reduction * stride
             self.feature_info.append(dict(num_chs=dim, reduction=reduction, module=f'stages.{i}'))
         self.stages = nn.Sequential(*stages)
@@ -139,7 +143,7 @@ class DualAttn(nn.Module):
     @staticmethod
     def _init_weights(module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            trunc_normal_(module.weight, std=.02)
+            trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
@@ -148,7 +152,9 @@ class DualAttn(nn.Module):
         """Return the regular expressions that order parameters by depth, for layer-wise decay."""
         return dict(
             stem=r'^stem',
-            blocks=r'^stages\.(\d+)' if coarse else [
+            blocks=r'^stages\.(\d+)'
+            if coarse
+            else [
                 (r'^stages\.(\d+)\.downsample', (0,)),
                 (r'^stages\.(\d+)\.blocks\.(\d+)', None),
             ],
@@ -168,10 +174,10 @@ class DualAttn(nn.Module):
 
     @torch.jit.ignore
     def reset_classifier(
-            self,
-            num_classes: int,
-            global_pool: str | None = None,
-            reset_other: bool = False,
+        self,
+        num_classes: int,
+        global_pool: str | None = None,
+        reset_other: bool = False,
     ) -> None:
         """Replace the classifier.
 
@@ -191,13 +197,13 @@ class DualAttn(nn.Module):
         self.head_hidden_size = self.head.num_features
 
     def forward_intermediates(
-            self,
-            x: Tensor,
-            indices: int | list[int] | None = None,
-            norm: bool = False,
-            stop_early: bool = False,
-            output_fmt: str = 'NCHW',
-            intermediates_only: bool = False,
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Compute the features of chosen stages on the way.
 
@@ -221,7 +227,7 @@ class DualAttn(nn.Module):
         x = self.stem(x)
         stages = self.stages
         if stop_early and not torch.jit.is_scripting():
-            stages = stages[:max_index + 1]
+            stages = stages[: max_index + 1]
         intermediates = []
         for i, stage in enumerate(stages):
             x = stage(x)
@@ -232,10 +238,10 @@ class DualAttn(nn.Module):
         return x, intermediates
 
     def prune_intermediate_layers(
-            self,
-            indices: int | list[int] = 1,
-            prune_norm: bool = False,
-            prune_head: bool = True,
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
     ) -> list[int]:
         """Remove the stages that the given indices do not need.
 
@@ -249,7 +255,7 @@ class DualAttn(nn.Module):
         """
         take_indices, max_index = feature_take_indices(len(self.stages), indices)
         if max_index + 1 < len(self.stages):
-            self.stages = self.stages[:max_index + 1]
+            self.stages = self.stages[: max_index + 1]
             self.num_features = self.feature_info[max_index]['num_chs']
             prune_head = True
         if prune_head:
@@ -305,16 +311,18 @@ def _cfg(**kwargs) -> dict[str, Any]:
 
 _SIZE_384 = dict(input_size=(3, 384, 384), pool_size=(12, 12), crop_pct=1.0, crop_mode='squash')
 
-default_cfgs = generate_default_cfgs({
-    # no weights are published yet; `pretrained_cfg_overlay=dict(file=...)` loads local ones
-    'dualattn_tiny.untrained': _cfg(),
-    'dualattn_small.untrained': _cfg(),
-    'dualattn_base.untrained': _cfg(),
-    'dualattn_tiny_384.untrained': _cfg(**_SIZE_384),
-    'dualattn_small_384.untrained': _cfg(**_SIZE_384),
-    'dualattn_base_384.untrained': _cfg(**_SIZE_384),
-    'dualattn_mpt.untrained': _cfg(input_size=(3, 256, 256), pool_size=(8, 8)),
-})
+default_cfgs = generate_default_cfgs(
+    {
+        # no weights are published yet; `pretrained_cfg_overlay=dict(file=...)` loads local ones
+        'dualattn_tiny.untrained': _cfg(),
+        'dualattn_small.untrained': _cfg(),
+        'dualattn_base.untrained': _cfg(),
+        'dualattn_tiny_384.untrained': _cfg(**_SIZE_384),
+        'dualattn_small_384.untrained': _cfg(**_SIZE_384),
+        'dualattn_base_384.untrained': _cfg(**_SIZE_384),
+        'dualattn_mpt.untrained': _cfg(input_size=(3, 256, 256), pool_size=(8, 8)),
+    }
+)
 
 
 def _create_dualattn(variant: str, pretrained: bool = False, **kwargs) -> DualAttn:
@@ -375,6 +383,11 @@ def dualattn_base_384(pretrained: bool = False, **kwargs) -> DualAttn:
 def dualattn_mpt(pretrained: bool = False, **kwargs) -> DualAttn:
     """The encoder of the Multiscale Pyramid Transformer: FCA before SDA, G = 8, M = 24 (MPT IV-A)."""
     model_args = dict(
-        depths=(1, 1, 3, 1), embed_dims=(96, 192, 384, 768), stem_dim=64,
-        attn_types=('fca', 'sda'), window_size=8, head_dim=24)
+        depths=(1, 1, 3, 1),
+        embed_dims=(96, 192, 384, 768),
+        stem_dim=64,
+        attn_types=('fca', 'sda'),
+        window_size=8,
+        head_dim=24,
+    )
     return _create_dualattn('dualattn_mpt', pretrained=pretrained, **dict(model_args, **kwargs))

@@ -22,8 +22,10 @@ def _check_map(qkv: Tensor) -> None:
     if not qkv.is_floating_point():
         raise TypeError(f'qkv has to be a floating-point tensor, got {qkv.dtype}')
     if qkv.shape[1] == 0 or qkv.shape[2] == 0 or qkv.shape[3] == 0:
-        raise ValueError('qkv has to hold at least one token and one channel, '
-                         f'got (H, W, 3C) = {qkv.shape[1]}, {qkv.shape[2]}, {qkv.shape[3]}')
+        raise ValueError(
+            'qkv has to hold at least one token and one channel, '
+            f'got (H, W, 3C) = {qkv.shape[1]}, {qkv.shape[2]}, {qkv.shape[3]}'
+        )
 
 
 def _takes_compiled(operator: str, qkv: Tensor, tokens: int, dim: int) -> bool:

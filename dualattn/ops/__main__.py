@@ -7,8 +7,11 @@ import torch
 from dualattn.ops import library
 from dualattn.ops.backends import DTYPES, MAX_DIM, MAX_TOKENS, explain
 
-ROWS = [(device, dtype) for device in ('cpu', 'cuda')
-        for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)]
+ROWS = [
+    (device, dtype)
+    for device in ('cpu', 'cuda')
+    for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+]
 
 
 def main() -> None:
@@ -30,10 +33,14 @@ def main() -> None:
         except RuntimeError as error:
             backend, reason = 'error', str(error)
         print(f'{device:8}{str(dtype).removeprefix("torch."):10}{backend:11}{backend:11}{reason}')
-    print(f'\nThe reference also takes windows of more than {MAX_TOKENS} tokens, heads or groups of more than '
-          f'{MAX_DIM} channels, other devices, TorchScript and torch.export.')
-    print('The CUDA kernels use tensor cores for float16 and bfloat16, from compute capability 8.0 on, where heads and '
-          'groups have 8, 16, ... or 64 channels; other calls compute in float32.')
+    print(
+        f'\nThe reference also takes windows of more than {MAX_TOKENS} tokens, heads or groups of more than '
+        f'{MAX_DIM} channels, other devices, TorchScript and torch.export.'
+    )
+    print(
+        'The CUDA kernels use tensor cores for float16 and bfloat16, from compute capability 8.0 on, where heads and '
+        'groups have 8, 16, ... or 64 channels; other calls compute in float32.'
+    )
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ DTYPES = {
     'cpu': (torch.float32, torch.bfloat16),
 }
 MAX_TOKENS = 256  # of a window, kMaxTokens in csrc/binding.cpp
-MAX_DIM = 64      # of a head or a channel group, kMaxDim there
+MAX_DIM = 64  # of a head or a channel group, kMaxDim there
 MIN_CAPABILITY = (7, 5)
 
 logger = logging.getLogger(__name__)

@@ -30,10 +30,13 @@ LIBRARY.define('fca_backward(Tensor grad, Tensor qkv, Tensor attention, int grou
 
 # --- shapes, for tracing
 
+
 def _check_parts(qkv: Tensor, parts: int) -> None:
     torch._check(qkv.dim() == 4, lambda: f'qkv has to be (B, H, W, 3C), got {qkv.dim()} dimensions')
-    torch._check(qkv.shape[3] % (3 * parts) == 0,
-                 lambda: f'qkv has to hold 3 * {parts} parts of equal width, got {qkv.shape[3]} channels')
+    torch._check(
+        qkv.shape[3] % (3 * parts) == 0,
+        lambda: f'qkv has to hold 3 * {parts} parts of equal width, got {qkv.shape[3]} channels',
+    )
 
 
 @register_fake('dualattn::sda', lib=LIBRARY)
@@ -62,6 +65,7 @@ def _fca_backward_fake(grad: Tensor, qkv: Tensor, attention: Tensor, groups: int
 
 
 # --- gradients
+
 
 def _sda_setup_context(ctx, inputs, output) -> None:
     qkv, *ctx.arguments = inputs
@@ -93,7 +97,8 @@ def _fca_autograd(ctx, grad: Tensor | None, grad_attention: None):
 def _refuse_second_derivative(ctx, grad: Tensor):
     raise NotImplementedError(
         'the compiled attention kernels have no second derivative; '
-        'set DUALATTN_BACKEND=reference to differentiate twice')
+        'set DUALATTN_BACKEND=reference to differentiate twice'
+    )
 
 
 register_autograd('dualattn::sda', _sda_autograd, setup_context=_sda_setup_context, lib=LIBRARY)
@@ -103,6 +108,7 @@ register_autograd('dualattn::fca_backward', _refuse_second_derivative, lib=LIBRA
 
 
 # --- autocast: like a matrix product, the operators run in the lower precision
+
 
 def _register_autocast(device_type: str, key: str) -> None:
     def lower(qkv: Tensor) -> Tensor:
@@ -127,6 +133,7 @@ _register_autocast('cuda', 'AutocastCUDA')
 
 
 # --- the compiled library
+
 
 def _load() -> tuple[ctypes.CDLL | None, str]:
     """Return the library, or None and the reason."""
@@ -175,5 +182,6 @@ def select_cpu_instruction_set(name: str) -> None:
     if _compiled is None:
         raise RuntimeError(LOAD_PROBLEM)
     if not _compiled.dualattn_select_instruction_set(name.encode()):
-        raise ValueError(f"instruction set has to be one that this processor runs, of 'avx512', 'avx2', 'generic'; "
-                         f'got {name!r}')
+        raise ValueError(
+            f"instruction set has to be one that this processor runs, of 'avx512', 'avx2', 'generic'; got {name!r}"
+        )

@@ -3,7 +3,6 @@
 Letters: B batch, H x W map, C channels, D channels of a head, M channels of a group, G x G tokens of a dilated window.
 """
 
-
 import torch
 import torch.nn.functional as F
 from timm.models import register_notrace_function

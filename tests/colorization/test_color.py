@@ -107,12 +107,15 @@ def test_autocast_does_not_lower_the_precision(rgb, dtype):
     assert torch.equal(back, lab_to_rgb(l, ab))
 
 
-@pytest.mark.parametrize(('l_dtype', 'ab_dtype', 'expected'), [
-    (torch.float32, torch.bfloat16, torch.float32),  # a prediction under mixed precision
-    (torch.float16, torch.float32, torch.float32),
-    (torch.bfloat16, torch.bfloat16, torch.float32),
-    (torch.float32, torch.float64, torch.float64),
-])
+@pytest.mark.parametrize(
+    ('l_dtype', 'ab_dtype', 'expected'),
+    [
+        (torch.float32, torch.bfloat16, torch.float32),  # a prediction under mixed precision
+        (torch.float16, torch.float32, torch.float32),
+        (torch.bfloat16, torch.bfloat16, torch.float32),
+        (torch.float32, torch.float64, torch.float64),
+    ],
+)
 def test_mixed_types_meet_at_the_better_one(l_dtype, ab_dtype, expected):
     l, ab = torch.tensor([50.3]).view(1, 1, 1, 1).to(l_dtype), torch.tensor([20.7, -33.1]).view(1, 2, 1, 1).to(ab_dtype)
     found = lab_to_rgb(l, ab)

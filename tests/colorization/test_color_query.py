@@ -18,7 +18,7 @@ def random(*shape, seed=0):
 
 
 def make_maps(chans=(12, 8, 4), batch=2, seed=0):
-    return [random(batch, dim, 2 ** (i + 1), 3 * 2 ** i, seed=seed + i) for i, dim in enumerate(chans)]
+    return [random(batch, dim, 2 ** (i + 1), 3 * 2**i, seed=seed + i) for i, dim in enumerate(chans)]
 
 
 def decoder(**kwargs):
@@ -122,8 +122,12 @@ def test_learned_features_are_a_choice():
 
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
-    [(dict(attn_types=('cross', 'fca')), "'cross' and 'self', got"), (dict(attn_types=()), r'got \[\]'),
-     (dict(in_chans=()), 'at least one map')])
+    [
+        (dict(attn_types=('cross', 'fca')), "'cross' and 'self', got"),
+        (dict(attn_types=()), r'got \[\]'),
+        (dict(in_chans=()), 'at least one map'),
+    ],
+)
 def test_what_the_color_decoder_refuses(kwargs, match):
     with pytest.raises(ValueError, match=match):
         decoder(**kwargs)
@@ -145,7 +149,8 @@ def test_shuffle_is_convolution_relu_shuffle_and_a_mean_to_the_upper_left():
     found = layer(x)
     assert found.shape == (2, 4, 6, 10)
     torch.testing.assert_close(
-        found[..., 1:, 1:], (fine[..., 1:, 1:] + fine[..., 1:, :-1] + fine[..., :-1, 1:] + fine[..., :-1, :-1]) / 4)
+        found[..., 1:, 1:], (fine[..., 1:, 1:] + fine[..., 1:, :-1] + fine[..., :-1, 1:] + fine[..., :-1, :-1]) / 4
+    )
     torch.testing.assert_close(found[..., 0, 0], fine[..., 0, 0])  # the edge is continued
     torch.testing.assert_close(found[..., 0, 1:], (fine[..., 0, 1:] + fine[..., 0, :-1]) / 2)
 

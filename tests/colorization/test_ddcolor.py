@@ -29,6 +29,7 @@ SMALL = dict(
     mlp_ratio=2.0,
 )
 SIZES = {'tiny': 'convnext_tiny', 'large': 'convnext_large'}
+_TRANSFORMER = 'decoder.color_decoder.transformer'
 # one of each kind of tensor, written down from the key lists of the released files
 RELEASED_NAMES = {
     'encoder.trunk.stem_0.weight': 'encoder.arch.downsample_layers.0.0.weight',
@@ -52,21 +53,19 @@ RELEASED_NAMES = {
     'color_decoder.query_embed': 'decoder.color_decoder.query_embed.weight',
     'color_decoder.level_embed': 'decoder.color_decoder.level_embed.weight',
     'color_decoder.projections.2.bias': 'decoder.color_decoder.input_proj.2.bias',
-    'color_decoder.layers.8.attentions.0.attn.in_proj_weight':
-        'decoder.color_decoder.transformer_cross_attention_layers.8.multihead_attn.in_proj_weight',
-    'color_decoder.layers.8.attentions.0.attn.out_proj.weight':
-        'decoder.color_decoder.transformer_cross_attention_layers.8.multihead_attn.out_proj.weight',
-    'color_decoder.layers.8.attentions.0.norm.weight':
-        'decoder.color_decoder.transformer_cross_attention_layers.8.norm.weight',
-    'color_decoder.layers.0.attentions.1.attn.in_proj_bias':
-        'decoder.color_decoder.transformer_self_attention_layers.0.self_attn.in_proj_bias',
-    'color_decoder.layers.0.attentions.1.attn.out_proj.bias':
-        'decoder.color_decoder.transformer_self_attention_layers.0.self_attn.out_proj.bias',
-    'color_decoder.layers.0.attentions.1.norm.bias':
-        'decoder.color_decoder.transformer_self_attention_layers.0.norm.bias',
-    'color_decoder.layers.4.mlp.fc1.weight': 'decoder.color_decoder.transformer_ffn_layers.4.linear1.weight',
-    'color_decoder.layers.4.mlp.fc2.bias': 'decoder.color_decoder.transformer_ffn_layers.4.linear2.bias',
-    'color_decoder.layers.4.norm.weight': 'decoder.color_decoder.transformer_ffn_layers.4.norm.weight',
+    'color_decoder.layers.8.attentions.0.attn.in_proj_weight': _TRANSFORMER
+    + '_cross_attention_layers.8.multihead_attn.in_proj_weight',
+    'color_decoder.layers.8.attentions.0.attn.out_proj.weight': _TRANSFORMER
+    + '_cross_attention_layers.8.multihead_attn.out_proj.weight',
+    'color_decoder.layers.8.attentions.0.norm.weight': _TRANSFORMER + '_cross_attention_layers.8.norm.weight',
+    'color_decoder.layers.0.attentions.1.attn.in_proj_bias': _TRANSFORMER
+    + '_self_attention_layers.0.self_attn.in_proj_bias',
+    'color_decoder.layers.0.attentions.1.attn.out_proj.bias': _TRANSFORMER
+    + '_self_attention_layers.0.self_attn.out_proj.bias',
+    'color_decoder.layers.0.attentions.1.norm.bias': _TRANSFORMER + '_self_attention_layers.0.norm.bias',
+    'color_decoder.layers.4.mlp.fc1.weight': _TRANSFORMER + '_ffn_layers.4.linear1.weight',
+    'color_decoder.layers.4.mlp.fc2.bias': _TRANSFORMER + '_ffn_layers.4.linear2.bias',
+    'color_decoder.layers.4.norm.weight': _TRANSFORMER + '_ffn_layers.4.norm.weight',
     'color_decoder.norm.bias': 'decoder.color_decoder.decoder_norm.bias',
     'color_decoder.head.0.weight': 'decoder.color_decoder.color_embed.layers.0.weight',
     'color_decoder.head.2.weight': 'decoder.color_decoder.color_embed.layers.1.weight',
@@ -143,10 +142,21 @@ def test_the_last_convolution_reads_the_gray_image(network):
     torch.testing.assert_close(ab[:, 1], (gray[:, 2] - 0.406) / 0.225, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('kwargs', [
-    dict(), dict(use_color_decoder=False), dict(scales=(16,)), dict(scales=(4,)), dict(scales=(4, 16)),
-    dict(attn_types=('self', 'self')), dict(attn_types=('self', 'cross')), dict(learn_query_features=False),
-    dict(num_queries=3), dict(encoder='tf_efficientnet_lite0', encoder_kwargs=None)])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(),
+        dict(use_color_decoder=False),
+        dict(scales=(16,)),
+        dict(scales=(4,)),
+        dict(scales=(4, 16)),
+        dict(attn_types=('self', 'self')),
+        dict(attn_types=('self', 'cross')),
+        dict(learn_query_features=False),
+        dict(num_queries=3),
+        dict(encoder='tf_efficientnet_lite0', encoder_kwargs=None),
+    ],
+)
 def test_variants_train_every_weight_and_rebuild(kwargs, tmp_path):
     network = build(**kwargs)
     network(lightness(2, 1, 64, 64)).square().sum().backward()
@@ -213,7 +223,8 @@ def constants(shapes):
     """A state dict of these shapes in which each tensor has a value of its own, and which takes no room in a file."""
     return {
         name: torch.tensor(index / len(shapes)).expand(shape) if 'tracked' not in name else torch.tensor(index)
-        for index, (name, shape) in enumerate(shapes.items())}
+        for index, (name, shape) in enumerate(shapes.items())
+    }
 
 
 def released_shapes(size):
@@ -282,7 +293,8 @@ def test_safetensors_of_hugging_face(tmp_path, tiny_state, prefix):
 def test_large_is_recognised(tmp_path):
     state = constants(released_shapes('large'))
     state['mean'], state['std'] = (
-        torch.tensor(value).view(1, 3, 1, 1) for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+        torch.tensor(value).view(1, 3, 1, 1) for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     torch.save({'params': state}, tmp_path / 'a.pth')
     assert load_network(tmp_path / 'a.pth').config['encoder'] == 'convnext_large'
 
@@ -307,20 +319,30 @@ def refuse(tmp_path, state, match, **kwargs):
 def test_other_size(tmp_path, tiny_state):
     """The config says large, the file is tiny."""
     refuse(
-        tmp_path, tiny_state,
+        tmp_path,
+        tiny_state,
         r'missing \(encoder\.arch\.stages\.2\.9\..*misshapen \(encoder\.arch\.downsample_layers\.0\.0\.weight '
-        r"\(96, 3, 4, 4\) instead of \(192, 3, 4, 4\).*Likely the file is a released DDColor with the encoder "
-        r"'convnext_tiny', but the config names 'convnext_large'", config=dict(type='DDColor'))
+        r'\(96, 3, 4, 4\) instead of \(192, 3, 4, 4\).*Likely the file is a released DDColor with the encoder '
+        r"'convnext_tiny', but the config names 'convnext_large'",
+        config=dict(type='DDColor'),
+    )
 
 
 def test_missing_extra_and_misshapen_tensors(tmp_path, tiny_state):
     removed = 'decoder.color_decoder.decoder_norm.weight'
-    refuse(tmp_path, {name: tensor for name, tensor in tiny_state.items() if name != removed},
-           rf'1 missing \({re.escape(removed)}\)')
-    refuse(tmp_path, {**tiny_state, 'decoder.surplus.weight': torch.zeros(1)},
-           r'1 unexpected \(decoder\.surplus\.weight\)')
-    refuse(tmp_path, {**tiny_state, 'refine_net.0.0.bias': torch.zeros(3)},
-           r'1 misshapen \(refine_net\.0\.0\.bias \(3,\) instead of \(2,\)\).*Likely')
+    refuse(
+        tmp_path,
+        {name: tensor for name, tensor in tiny_state.items() if name != removed},
+        rf'1 missing \({re.escape(removed)}\)',
+    )
+    refuse(
+        tmp_path, {**tiny_state, 'decoder.surplus.weight': torch.zeros(1)}, r'1 unexpected \(decoder\.surplus\.weight\)'
+    )
+    refuse(
+        tmp_path,
+        {**tiny_state, 'refine_net.0.0.bias': torch.zeros(3)},
+        r'1 misshapen \(refine_net\.0\.0\.bias \(3,\) instead of \(2,\)\).*Likely',
+    )
 
 
 def test_a_layer_that_is_missing_as_a_whole_is_not_taken_for_a_smaller_network(tmp_path, tiny_state):
@@ -329,8 +351,9 @@ def test_a_layer_that_is_missing_as_a_whole_is_not_taken_for_a_smaller_network(t
     refuse(tmp_path, state, r'18 missing \(decoder\.color_decoder\.transformer_cross_attention_layers\.8\.')
 
 
-@pytest.mark.parametrize('config', [
-    dict(type='MPT'), dict(type='DDColor', encoder='convnext_tiny', attn_types=('self', 'cross'))])
+@pytest.mark.parametrize(
+    'config', [dict(type='MPT'), dict(type='DDColor', encoder='convnext_tiny', attn_types=('self', 'cross'))]
+)
 def test_a_network_of_the_same_shapes_is_another_network(tmp_path, tiny_state, config):
     refuse(tmp_path, tiny_state, 'is for another network than the config describes', config=config)
 
@@ -340,8 +363,9 @@ def test_other_scale_of_the_input(tmp_path, tiny_state):
 
 
 def test_an_encoder_that_was_never_released(tmp_path, tiny_state):
-    state = {name: tensor[:64] if name.startswith('encoder.arch.stages.0') else tensor
-             for name, tensor in tiny_state.items()}
+    state = {
+        name: tensor[:64] if name.startswith('encoder.arch.stages.0') else tensor for name, tensor in tiny_state.items()
+    }
     refuse(tmp_path, state, r'looks like a released DDColor, but its encoder has 64 channels.*96 \(convnext_tiny\)')
 
 
@@ -362,22 +386,29 @@ def system_config():
         pixel_loss=dict(type='PixelLoss', loss_weight=0.1),
         adversarial_loss=dict(type='GANLoss', gan_type='vanilla', loss_weight=1.0),
         colorfulness_loss=dict(type='ColorfulnessLoss', loss_weight=0.5),
-        ema_momentum=0.1)
+        ema_momentum=0.1,
+    )
 
 
 def test_one_training_step(system_config):
     torch.manual_seed(0)
     system = MODELS.build(system_config).train()
-    wrappers = OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.AdamW(getattr(system, name).parameters(), lr=1e-3))
-        for name in ('generator', 'critic')})
+    wrappers = OptimWrapperDict(
+        **{
+            name: OptimWrapper(torch.optim.AdamW(getattr(system, name).parameters(), lr=1e-3))
+            for name in ('generator', 'critic')
+        }
+    )
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     before = {name: parameter.clone() for name, parameter in system.named_parameters()}
     log = system.train_step(dict(inputs=list(images), path=['', '']), wrappers)
     assert {'loss_pix', 'loss_g', 'loss_col', 'loss_critic', 'loss'} <= set(log)
     assert log['loss'].item() == pytest.approx(sum(log[name].item() for name in ('loss_pix', 'loss_g', 'loss_col')))
-    still = [name for name, parameter in system.named_parameters()
-             if name.startswith(('generator', 'critic')) and torch.equal(parameter, before[name])]
+    still = [
+        name
+        for name, parameter in system.named_parameters()
+        if name.startswith(('generator', 'critic')) and torch.equal(parameter, before[name])
+    ]
     assert still == []
     names = {name for name in system.state_dict() if name.startswith('ema_generator.module.')}
     assert len(names) == len(system.generator.state_dict())
@@ -386,8 +417,10 @@ def test_one_training_step(system_config):
 def test_fine_tuning_starts_from_a_released_file(tmp_path, tiny_state, system_config):
     torch.save(tiny_state, tmp_path / 'a.pt')
     system_config.update(
-        generator=dict(type='DDColor', encoder='convnext_tiny'), generator_weights=str(tmp_path / 'a.pt'),
-        ema_momentum=None)
+        generator=dict(type='DDColor', encoder='convnext_tiny'),
+        generator_weights=str(tmp_path / 'a.pt'),
+        ema_momentum=None,
+    )
     system = MODELS.build(system_config)
     assert isinstance(system, GANColorizer)
     assert (system.generator.to_ab.bias == tiny_state['refine_net.0.0.bias']).all()
@@ -435,5 +468,6 @@ def test_training_as_published(repo_root):
         vgg = timm.create_model(model.perceptual_loss.trunk)
     read = [vgg.get_submodule(name) for name in model.perceptual_loss.layers]
     assert [(type(layer), layer.out_channels) for layer in read] == [
-        (nn.Conv2d, chans) for chans in (64, 128, 256, 512, 512)]
+        (nn.Conv2d, chans) for chans in (64, 128, 256, 512, 512)
+    ]
     assert list(model.perceptual_loss.layers.values()) == [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]

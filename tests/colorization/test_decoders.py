@@ -16,7 +16,8 @@ def pyramid(height, width, batch=2):
     torch.manual_seed(0)
     return [
         torch.randn(batch, chans, -(-height // stride), -(-width // stride))
-        for chans, stride in zip(CHANS, (4, 8, 16, 32), strict=True)]
+        for chans, stride in zip(CHANS, (4, 8, 16, 32), strict=True)
+    ]
 
 
 @pytest.mark.parametrize('size', [(32, 32), (64, 96), (33, 47), (100, 36), (65, 129)])
@@ -62,7 +63,9 @@ def attend(attn, query, key, value):
     q, k, v = (
         x @ weight.T + bias
         for x, weight, bias in zip(
-            (query, key, value), attn.in_proj_weight.chunk(3), attn.in_proj_bias.chunk(3), strict=True))
+            (query, key, value), attn.in_proj_weight.chunk(3), attn.in_proj_bias.chunk(3), strict=True
+        )
+    )
     weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1)
     return attn.out_proj(weights @ v)
 

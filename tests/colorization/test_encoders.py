@@ -29,7 +29,8 @@ def test_four_maps_of_any_family(name, in_chans):
     published = dict(zip(trunk.feature_info.reduction(), trunk.feature_info.channels(), strict=True))
     assert encoder.chans == [published[stride] for stride in PYRAMID_STRIDES]
     assert [tuple(x.shape) for x in maps] == [
-        (2, chans, 64 // stride, 64 // stride) for chans, stride in zip(encoder.chans, PYRAMID_STRIDES, strict=True)]
+        (2, chans, 64 // stride, 64 // stride) for chans, stride in zip(encoder.chans, PYRAMID_STRIDES, strict=True)
+    ]
 
 
 @pytest.mark.parametrize('name', ['dualattn_mpt', 'swin_tiny_patch4_window7_224'])
@@ -48,7 +49,8 @@ def test_maps_are_the_trunks_own_normalised_over_channels(name):
 def test_sizes_are_rounded_up(name, size):
     maps = PyramidEncoder(name, trunk_kwargs=FAMILIES[name]).eval()(torch.randn(1, 1, *size))
     assert [tuple(x.shape[-2:]) for x in maps] == [
-        tuple(-(-side // stride) for side in size) for stride in PYRAMID_STRIDES]
+        tuple(-(-side // stride) for side in size) for stride in PYRAMID_STRIDES
+    ]
 
 
 def test_a_trunk_that_rounds_down_says_what_to_do():

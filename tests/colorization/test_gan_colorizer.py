@@ -21,10 +21,15 @@ ADVERSARY = dict(critic=dict(type='Critic', dims=(4, 8, 8, 8)), adversarial_loss
 @pytest.fixture
 def build(tiny_mpt):
     """Function that makes a system with tiny networks; the same weights at every call."""
+
     def build(**kwargs):
         torch.manual_seed(0)
-        kwargs = {'generator': tiny_mpt, 'pixel_loss': dict(type='PixelLoss'), 'data_preprocessor': PREPROCESSOR,
-                  **kwargs}
+        kwargs = {
+            'generator': tiny_mpt,
+            'pixel_loss': dict(type='PixelLoss'),
+            'data_preprocessor': PREPROCESSOR,
+            **kwargs,
+        }
         system = MODELS.build(dict(type='GANColorizer', **kwargs))
         nn.init.normal_(system.generator.to_ab.weight, std=0.1)  # predicts some colour at once
         return system.train()
@@ -59,6 +64,7 @@ def changed(module, before):
 
 
 # --- who changes
+
 
 def test_a_critic_step_changes_the_critic_alone(build):
     system = build(critic_steps=2, ema_momentum=0.1, **ADVERSARY)
@@ -119,7 +125,8 @@ def test_the_critic_is_frozen_for_the_generator_and_free_afterwards(build):
     system = build(**ADVERSARY)
     trainable = []
     system.critic.register_forward_hook(
-        lambda module, args, output: trainable.append({parameter.requires_grad for parameter in module.parameters()}))
+        lambda module, args, output: trainable.append({parameter.requires_grad for parameter in module.parameters()})
+    )
     system.train_step(batch(0), optimizers(system))
     assert trainable == [{True}, {False}]  # its own step, then the generator's
     assert all(parameter.requires_grad for parameter in system.critic.parameters())
@@ -160,6 +167,7 @@ def test_without_a_critic(build):
 
 # --- what is reported
 
+
 def test_the_log_holds_every_term(build):
     system = build(gradient_penalty=dict(type='GradientPenalty'), **ADVERSARY)
     data = batch(0)
@@ -172,8 +180,12 @@ def test_the_log_holds_every_term(build):
     assert not any(value.requires_grad for value in log.values())
     assert all(value.shape == () and value.isfinite() for value in log.values())
     expected = dict(
-        d_real=real.mean(), d_fake=fake.mean(), loss_critic=fake.mean() - real.mean(),
-        loss_pix=0.1 * (pred_ab - ab).abs().mean(), loss_g=-fake.mean())
+        d_real=real.mean(),
+        d_fake=fake.mean(),
+        loss_critic=fake.mean() - real.mean(),
+        loss_pix=0.1 * (pred_ab - ab).abs().mean(),
+        loss_g=-fake.mean(),
+    )
     expected['loss'] = expected['loss_pix'] + expected['loss_g']
     for name, value in expected.items():
         torch.testing.assert_close(log[name], value, rtol=1e-4, atol=1e-5, msg=name)
@@ -192,6 +204,7 @@ def test_the_gradient_penalty_trains_the_critic(build):
 
 
 # --- accumulation, mixed precision, compilation
+
 
 def test_accumulated_gradients_are_those_of_the_large_batch(build):
     small, large = build(), build()
@@ -239,8 +252,8 @@ def test_bfloat16_stays_close(build):
     seen = []
     mixed.generator.to_ab.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
     entries = {
-        name: dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD', lr=1e-2))
-        for name in ('generator', 'critic')}
+        name: dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD', lr=1e-2)) for name in ('generator', 'critic')
+    }
     optim = PerNetworkOptimWrapperConstructor(entries)(mixed)
     reference = optimizers(plain)
     for seed in range(3):
@@ -278,6 +291,7 @@ def test_a_compiled_step_is_the_plain_one(build, monkeypatch):
 
 # --- prediction
 
+
 def test_predictions_are_what_metrics_and_hooks_expect(build):
     system = build(ema_momentum=0.1, **ADVERSARY).eval()
     nn.init.constant_(system.ema_generator.module.to_ab.bias, 30.0)  # told apart from the trained weights
@@ -297,10 +311,11 @@ def test_predictions_are_what_metrics_and_hooks_expect(build):
             assert levels.min() >= 0 and levels.max() <= 255
         assert torch.equal((sample['gt_rgb'] * 255).round().to(torch.uint8), data['inputs'][i])
         assert torch.equal(sample['gray_rgb'][0], sample['gray_rgb'][2])
-        torch.testing.assert_close(sample['gray_rgb'], gray_rgb_from_l(l[i:i + 1])[0], rtol=0, atol=0.51 / 255)
+        torch.testing.assert_close(sample['gray_rgb'], gray_rgb_from_l(l[i : i + 1])[0], rtol=0, atol=0.51 / 255)
         torch.testing.assert_close(sample['pred_ab'], pred_ab[i], rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(
-            sample['pred_rgb'], lab_to_rgb(l[i:i + 1], pred_ab[i:i + 1])[0], rtol=0, atol=0.51 / 255)
+            sample['pred_rgb'], lab_to_rgb(l[i : i + 1], pred_ab[i : i + 1])[0], rtol=0, atol=0.51 / 255
+        )
         assert {value.device.type for value in sample.values() if isinstance(value, torch.Tensor)} == {'cpu'}
 
 
@@ -322,14 +337,18 @@ def test_modes(build):
 
 # --- starts and wrong configurations
 
+
 def test_starts_from_a_weights_file(build, tiny_mpt, tmp_path):
     torch.manual_seed(7)
     network = build_network(tiny_mpt)
     save_network(network, tmp_path / 'start.safetensors')
     torch.manual_seed(0)
     system = GANColorizer(
-        generator=dict(tiny_mpt), pixel_loss=dict(type='PixelLoss'), ema_momentum=0.1,
-        generator_weights=str(tmp_path / 'start.safetensors'))
+        generator=dict(tiny_mpt),
+        pixel_loss=dict(type='PixelLoss'),
+        ema_momentum=0.1,
+        generator_weights=str(tmp_path / 'start.safetensors'),
+    )
     for name, tensor in network.state_dict().items():
         assert torch.equal(system.generator.state_dict()[name], tensor), name
         assert torch.equal(system.ema_generator.module.state_dict()[name], tensor), name
@@ -339,24 +358,30 @@ def test_starts_from_a_weights_file(build, tiny_mpt, tmp_path):
         build(generator_weights=str(tmp_path / 'nowhere.safetensors'))
 
 
-@pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(critic=dict(type='Critic')), 'critic and adversarial_loss belong together'),
-    (dict(adversarial_loss=dict(type='GANLoss')), 'critic and adversarial_loss belong together'),
-    (dict(gradient_penalty=dict(type='GradientPenalty')), 'there is none'),
-    (dict(weight_clip=0.01), 'there is none'),
-    (dict(critic_steps=5), 'critic_steps=5 makes the generator wait for a critic, but there is none'),
-    (dict(critic_steps=0, **ADVERSARY), 'critic_steps has to be at least 1, got 0'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(critic=dict(type='Critic')), 'critic and adversarial_loss belong together'),
+        (dict(adversarial_loss=dict(type='GANLoss')), 'critic and adversarial_loss belong together'),
+        (dict(gradient_penalty=dict(type='GradientPenalty')), 'there is none'),
+        (dict(weight_clip=0.01), 'there is none'),
+        (dict(critic_steps=5), 'critic_steps=5 makes the generator wait for a critic, but there is none'),
+        (dict(critic_steps=0, **ADVERSARY), 'critic_steps has to be at least 1, got 0'),
+    ],
+)
 def test_combinations_without_sense(build, kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
 
 
-@pytest.mark.parametrize(('kwargs', 'name'), [
-    (dict(generater=dict(type='MPT')), 'generater'),
-    (dict(pixel_loss=dict(type='PixelLoss', weight=1)), 'weight'),
-    (dict(critic=dict(type='Critic', channels=3), adversarial_loss=dict(type='GANLoss')), 'channels'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'name'),
+    [
+        (dict(generater=dict(type='MPT')), 'generater'),
+        (dict(pixel_loss=dict(type='PixelLoss', weight=1)), 'weight'),
+        (dict(critic=dict(type='Critic', channels=3), adversarial_loss=dict(type='GANLoss')), 'channels'),
+    ],
+)
 def test_unknown_keywords_are_named(build, kwargs, name):
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
         build(**kwargs)

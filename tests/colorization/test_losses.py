@@ -19,15 +19,20 @@ from colorization.losses.perceptual import VGG19_LAYERS
 NARROW_VGG19 = [4, 4, 'M', 8, 8, 'M', 16, 16, 16, 16, 'M', 32, 32, 32, 32, 'M', 32, 32, 32, 32, 'M']
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-default_cfgs = generate_default_cfgs({'narrow_vgg19.untrained': dict(
-    num_classes=5, input_size=(3, 32, 32), first_conv='features.0', classifier='head.fc', mean=MEAN, std=STD)})
+default_cfgs = generate_default_cfgs(
+    {
+        'narrow_vgg19.untrained': dict(
+            num_classes=5, input_size=(3, 32, 32), first_conv='features.0', classifier='head.fc', mean=MEAN, std=STD
+        )
+    }
+)
 
 
 @register_model
 def narrow_vgg19(pretrained=False, **kwargs):
     return build_model_with_cfg(
-        VGG, 'narrow_vgg19', pretrained, model_cfg=NARROW_VGG19, num_classes=5, mlp_ratio=1 / 512,
-        **kwargs)
+        VGG, 'narrow_vgg19', pretrained, model_cfg=NARROW_VGG19, num_classes=5, mlp_ratio=1 / 512, **kwargs
+    )
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +59,7 @@ def images(seed, batch=2, size=32):
 
 # --- pixel loss
 
+
 def test_pixel_loss_is_the_mean_of_absolute_differences():
     pred, ab = torch.randn(2, 2, 5, 7) * 30, torch.randn(2, 2, 5, 7) * 30
     expected = 0.1 * np.abs(pred.numpy() - ab.numpy()).mean()
@@ -67,6 +73,7 @@ def test_pixel_loss_of_half_precision_is_float32():
 
 
 # --- adversarial losses
+
 
 @pytest.fixture
 def scores():
@@ -131,6 +138,7 @@ def test_unknown_gan_type():
 
 # --- gradient penalty
 
+
 class Slope(nn.Module):
     """A linear critic: the same slope everywhere, of a known norm. Two scores, whose mean is the image's."""
 
@@ -181,11 +189,13 @@ def test_penalty_is_float32_under_autocast():
 
 # --- perceptual loss
 
+
 def test_layers_are_conv_l_1_of_timms_vgg19():
     with torch.device('meta'):
         vgg19 = timm.create_model('vgg19')
     first_of_each_block = ['features.0'] + [
-        f'features.{i + 1}' for i, module in enumerate(vgg19.features[:-1]) if isinstance(module, nn.MaxPool2d)]
+        f'features.{i + 1}' for i, module in enumerate(vgg19.features[:-1]) if isinstance(module, nn.MaxPool2d)
+    ]
     assert list(VGG19_LAYERS) == first_of_each_block
     assert [vgg19.get_submodule(name).out_channels for name in VGG19_LAYERS] == [64, 128, 256, 512, 512]
     assert all(isinstance(vgg19.get_submodule(name), nn.Conv2d) for name in VGG19_LAYERS)

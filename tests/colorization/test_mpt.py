@@ -52,7 +52,7 @@ def test_the_last_convolution_commutes_with_the_upsampling(network, size):
     l = lightness(2, 1, *size)
     with torch.no_grad():
         maps = F.interpolate(network.forward_color_maps(l), scale_factor=4, mode='bilinear', align_corners=False)
-        expected = network.to_ab(maps)[..., :size[0], :size[1]]
+        expected = network.to_ab(maps)[..., : size[0], : size[1]]
         found = network(l)
     assert found.abs().max() > 1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -118,13 +118,16 @@ def test_config_is_a_copy(tiny_mpt):
     assert network.config['encoder_kwargs']['depths'] == (1, 1, 1, 1)
 
 
-@pytest.mark.parametrize(('change', 'error', 'message'), [
-    (dict(num_querys=8), TypeError, 'num_querys'),
-    (dict(encoder_kwargs=dict(window=8)), TypeError, 'window'),
-    (dict(type='MTP'), ValueError, "unknown network 'MTP'; expected one of MPT"),
-    (dict(type=None), ValueError, 'unknown network None'),
-    (dict(num_heads=3), AssertionError, 'divisible'),
-])
+@pytest.mark.parametrize(
+    ('change', 'error', 'message'),
+    [
+        (dict(num_querys=8), TypeError, 'num_querys'),
+        (dict(encoder_kwargs=dict(window=8)), TypeError, 'window'),
+        (dict(type='MTP'), ValueError, "unknown network 'MTP'; expected one of MPT"),
+        (dict(type=None), ValueError, 'unknown network None'),
+        (dict(num_heads=3), AssertionError, 'divisible'),
+    ],
+)
 def test_wrong_descriptions(tiny_mpt, change, error, message):
     with pytest.raises(error, match=message):
         build_network({**tiny_mpt, **change})
@@ -142,11 +145,16 @@ def test_encoder_with_weights_of_a_package():
     rebuilt.load_state_dict(network.state_dict())
 
 
-@pytest.mark.parametrize(('encoder', 'kwargs'), [
-    ('convnext_atto', dict(depths=(1, 1, 1, 1), dims=(8, 12, 16, 20))),
-    ('swin_tiny_patch4_window7_224', dict(
-        img_size=64, embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=2)),
-])
+@pytest.mark.parametrize(
+    ('encoder', 'kwargs'),
+    [
+        ('convnext_atto', dict(depths=(1, 1, 1, 1), dims=(8, 12, 16, 20))),
+        (
+            'swin_tiny_patch4_window7_224',
+            dict(img_size=64, embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=2),
+        ),
+    ],
+)
 def test_other_encoders(encoder, kwargs):
     network = MPT(encoder, encoder_kwargs=kwargs, **SMALL).eval()
     with torch.no_grad():

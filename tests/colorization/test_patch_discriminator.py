@@ -17,14 +17,30 @@ def test_layers_of_the_released_one():
     with torch.device('meta'):
         network = PatchDiscriminator()
     layers = [layer for layer in network.layers if not isinstance(layer, nn.ReLU)]
-    found = [(layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0], layer.padding[0],
-              layer.bias is not None) if isinstance(layer, nn.Conv2d) else type(layer) for layer in layers]
+    found = [
+        (
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size[0],
+            layer.stride[0],
+            layer.padding[0],
+            layer.bias is not None,
+        )
+        if isinstance(layer, nn.Conv2d)
+        else type(layer)
+        for layer in layers
+    ]
     assert found == [
         (3, 64, 4, 2, 1, True),
-        (64, 64, 3, 1, 1, True), (64, 128, 4, 2, 1, True), PositionAttention,
-        (128, 128, 3, 1, 1, True), (128, 256, 4, 2, 1, True),
-        (256, 256, 3, 1, 1, True), (256, 512, 4, 2, 1, True),
-        (512, 512, 3, 1, 1, True), (512, 1, 4, 1, 0, False),
+        (64, 64, 3, 1, 1, True),
+        (64, 128, 4, 2, 1, True),
+        PositionAttention,
+        (128, 128, 3, 1, 1, True),
+        (128, 256, 4, 2, 1, True),
+        (256, 256, 3, 1, 1, True),
+        (256, 512, 4, 2, 1, True),
+        (512, 512, 3, 1, 1, True),
+        (512, 1, 4, 1, 0, False),
     ]
     assert sum(parameter.numel() for parameter in network.parameters()) == 5_919_617
 

@@ -87,10 +87,13 @@ def test_package_with_several_files_is_refused(tmp_path, monkeypatch):
         find_trunk_weights('package:two_weights')
 
 
-@pytest.mark.parametrize(('name', 'weights'), [
-    ('tf_efficientnet_lite1', LITE0),  # more blocks
-    ('convnext_atto', LITE0),  # another family
-])
+@pytest.mark.parametrize(
+    ('name', 'weights'),
+    [
+        ('tf_efficientnet_lite1', LITE0),  # more blocks
+        ('convnext_atto', LITE0),  # another family
+    ],
+)
 def test_efficientnet_weights_of_another_network_are_refused(name, weights):
     with pytest.raises(RuntimeError, match='EfficientNet with 16 blocks'):
         create_classifier(name, weights)

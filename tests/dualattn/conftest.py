@@ -12,6 +12,7 @@ SMALL = dict(depths=(1, 1, 2, 1), embed_dims=(32, 64, 32, 64), stem_dim=16, head
 @pytest.fixture
 def build():
     """`timm.create_model` with small arguments unless told otherwise; the same weights at every call."""
+
     def create(name, **kwargs):
         torch.manual_seed(0)
         return timm.create_model(name, **{**SMALL, **kwargs}).eval()

@@ -20,12 +20,20 @@ from dualattn.ops import factorized_channel_attention, reference, separable_dila
 
 # (H, W, window): divisible, odd, non-square, a side or both below the window, one token
 MAPS = [
-    (14, 14, (7, 7)), (9, 11, (7, 7)), (16, 8, (8, 8)), (13, 24, (12, 12)), (3, 20, (7, 7)), (20, 3, (7, 7)),
-    (2, 2, (8, 8)), (1, 1, (7, 7)), (10, 12, (3, 5)), (5, 6, (1, 1)),
+    (14, 14, (7, 7)),
+    (9, 11, (7, 7)),
+    (16, 8, (8, 8)),
+    (13, 24, (12, 12)),
+    (3, 20, (7, 7)),
+    (20, 3, (7, 7)),
+    (2, 2, (8, 8)),
+    (1, 1, (7, 7)),
+    (10, 12, (3, 5)),
+    (5, 6, (1, 1)),
 ]
 
 
-def make_qkv(*shape, dtype=torch.float64, scale=1., seed=0):
+def make_qkv(*shape, dtype=torch.float64, scale=1.0, seed=0):
     return (scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
 
 
@@ -65,19 +73,26 @@ def values_and_gradient(function, qkv, *args):
 
 # --- definitions
 
+
 @pytest.mark.parametrize('h, w, window', MAPS)
 def test_sda_is_dense_attention_under_a_mask(h, w, window):
     qkv = make_qkv(2, h, w, 3 * 24)
-    for ours, dense in zip(values_and_gradient(separable_dilated_attention, qkv, window, 3, 8 ** -0.5),
-                           values_and_gradient(dense_sda, qkv, window, 3, 8 ** -0.5), strict=True):
+    for ours, dense in zip(
+        values_and_gradient(separable_dilated_attention, qkv, window, 3, 8**-0.5),
+        values_and_gradient(dense_sda, qkv, window, 3, 8**-0.5),
+        strict=True,
+    ):
         torch.testing.assert_close(ours, dense, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize('h, w, num_groups', [(14, 14, 3), (9, 11, 1), (1, 1, 6), (3, 20, 24)])
 def test_fca_is_group_by_group_attention(h, w, num_groups):
     qkv = make_qkv(2, h, w, 3 * 24)
-    for ours, dense in zip(values_and_gradient(factorized_channel_attention, qkv, num_groups, 0.1),
-                           values_and_gradient(dense_fca, qkv, num_groups, 0.1), strict=True):
+    for ours, dense in zip(
+        values_and_gradient(factorized_channel_attention, qkv, num_groups, 0.1),
+        values_and_gradient(dense_fca, qkv, num_groups, 0.1),
+        strict=True,
+    ):
         torch.testing.assert_close(ours, dense, rtol=1e-10, atol=1e-12)
 
 
@@ -92,7 +107,8 @@ def test_gradcheck(h, w):
 
 # --- padding
 
-@pytest.mark.parametrize('fill', [0., -3., 1e6])
+
+@pytest.mark.parametrize('fill', [0.0, -3.0, 1e6])
 @pytest.mark.parametrize('h, w, window', MAPS)
 def test_padding_by_hand_gives_the_same(h, w, window, fill):
     """timm's grid partition of a map that the caller padded, with the padding masked out of the softmax."""
@@ -112,9 +128,10 @@ def test_padding_value_is_never_seen(h, w, window, monkeypatch):
     qkv = make_qkv(2, h, w, 3 * 8)
     expected = values_and_gradient(separable_dilated_attention, qkv, window, 2, 0.5)
     pads, pad = [], F.pad
-    monkeypatch.setattr(reference.F, 'pad', lambda x, sides: pads.append(sides) or pad(x, sides, value=12345.))
-    for ours, other in zip(values_and_gradient(separable_dilated_attention, qkv, window, 2, 0.5), expected,
-                           strict=True):
+    monkeypatch.setattr(reference.F, 'pad', lambda x, sides: pads.append(sides) or pad(x, sides, value=12345.0))
+    for ours, other in zip(
+        values_and_gradient(separable_dilated_attention, qkv, window, 2, 0.5), expected, strict=True
+    ):
         torch.testing.assert_close(ours, other, rtol=0, atol=0)
     assert bool(pads) == (h % window[0] > 0 or w % window[1] > 0)
 
@@ -128,6 +145,7 @@ def test_a_token_reaches_its_window_alone(h, w, window):
 
 
 # --- timm
+
 
 def copy_separable(target, source):
     """Give a separable projection the weights of a linear one; the depthwise kernel becomes a delta."""
@@ -160,7 +178,8 @@ def randomize(module):
 @pytest.mark.parametrize('h, w, grid', [(14, 14, (7, 7)), (16, 24, (8, 8)), (6, 20, (3, 5))])
 def test_sda_block_is_the_grid_attention_of_maxvit(attn_type, h, w, grid):
     cfg = MaxxVitTransformerCfg(
-        dim_head=16, head_first=False, grid_size=grid, window_size=grid, norm_layer_cl='layernorm', init_values=None)
+        dim_head=16, head_first=False, grid_size=grid, window_size=grid, norm_layer_cl='layernorm', init_values=None
+    )
     block = randomize(PartitionAttentionCl(48, 'grid', cfg))
     block.attn.rel_pos.relative_position_bias_table.zero_()
     ours = ResidualAttention(48, attn_type, window_size=grid, head_dim=16).double()
@@ -196,8 +215,9 @@ def test_fca_is_the_older_channel_attention_of_davit_with_its_roles_renamed():
 def test_block_is_the_one_of_davit_on_a_map_of_one_window():
     """Without positional convolutions, and where a dilated and a plain window are the same 7 x 7 tokens."""
     kwargs = dict(num_heads=3, qkv_bias=True, norm_layer=partial(LayerNorm, eps=1e-6))
-    theirs = randomize(torch.nn.Sequential(
-        SpatialBlock(48, window_size=7, **kwargs), ChannelBlock(48, v2=True, **kwargs)))
+    theirs = randomize(
+        torch.nn.Sequential(SpatialBlock(48, window_size=7, **kwargs), ChannelBlock(48, v2=True, **kwargs))
+    )
     theirs[1].attn.dynamic_scale = False
     for block in theirs:
         for cpe in (block.cpe1, block.cpe2):
@@ -214,6 +234,7 @@ def test_block_is_the_one_of_davit_on_a_map_of_one_window():
 
 
 # --- modules
+
 
 @torch.no_grad()
 def test_separable_projection_is_pointwise_then_depthwise():
@@ -236,13 +257,19 @@ def test_qkv_bias(attention, separable, qkv_bias):
     assert module.proj.bias is not None
 
 
-@pytest.mark.parametrize('make, message', [
-    (lambda: SeparableDilatedAttention(50, head_dim=32), 'head_dim has to divide dim: got dim=50, head_dim=32'),
-    (lambda: SeparableDilatedAttention(64, window_size=(7, 0)), r'window_size has to be positive, got \(7, 0\)'),
-    (lambda: FactorizedChannelAttention(50, group_dim=32), 'group_dim has to divide dim: got dim=50, group_dim=32'),
-    (lambda: separable_dilated_attention(torch.zeros(1, 7, 7, 30), (7, 7), 4, 1.), r'3 \* 4 heads .* got 30 channels'),
-    (lambda: factorized_channel_attention(torch.zeros(1, 7, 7, 30), 4, 1.), r'3 \* 4 groups .* got 30 channels'),
-])
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda: SeparableDilatedAttention(50, head_dim=32), 'head_dim has to divide dim: got dim=50, head_dim=32'),
+        (lambda: SeparableDilatedAttention(64, window_size=(7, 0)), r'window_size has to be positive, got \(7, 0\)'),
+        (lambda: FactorizedChannelAttention(50, group_dim=32), 'group_dim has to divide dim: got dim=50, group_dim=32'),
+        (
+            lambda: separable_dilated_attention(torch.zeros(1, 7, 7, 30), (7, 7), 4, 1.0),
+            r'3 \* 4 heads .* got 30 channels',
+        ),
+        (lambda: factorized_channel_attention(torch.zeros(1, 7, 7, 30), 4, 1.0), r'3 \* 4 groups .* got 30 channels'),
+    ],
+)
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
@@ -250,10 +277,11 @@ def test_refusals(make, message):
 
 # --- edges
 
+
 @pytest.mark.parametrize('size', [(7, 7), (9, 11)])
 def test_empty_batch(size):
     qkv = torch.zeros(0, *size, 48, requires_grad=True)
-    for out in (separable_dilated_attention(qkv, (7, 7), 2, 1.), factorized_channel_attention(qkv, 2, 1.)):
+    for out in (separable_dilated_attention(qkv, (7, 7), 2, 1.0), factorized_channel_attention(qkv, 2, 1.0)):
         assert out.shape == (0, *size, 16)
         out.sum().backward()
 
@@ -264,8 +292,10 @@ def test_memory_layout_of_the_input_is_free(size):
     views = [qkv.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1), F.pad(qkv, (0, 5, 0, 1))[:, :, :-1, :-5]]
     for view in views:
         assert not view.is_contiguous()
-        for attend in (lambda x: separable_dilated_attention(x, (7, 7), 2, 0.5),
-                       lambda x: factorized_channel_attention(x, 2, 0.1)):
+        for attend in (
+            lambda x: separable_dilated_attention(x, (7, 7), 2, 0.5),
+            lambda x: factorized_channel_attention(x, 2, 0.1),
+        ):
             torch.testing.assert_close(attend(view), attend(qkv))
 
 
@@ -275,8 +305,10 @@ def test_half_precision(dtype, h, w):
     """The error against float64 stays within a few roundings of the result."""
     qkv = make_qkv(2, h, w, 3 * 64, dtype=dtype)
     eps = torch.finfo(dtype).eps
-    for attend in (lambda x: separable_dilated_attention(x, (7, 7), 2, 32 ** -0.5),
-                   lambda x: factorized_channel_attention(x, 2, 32 ** -0.5)):
+    for attend in (
+        lambda x: separable_dilated_attention(x, (7, 7), 2, 32**-0.5),
+        lambda x: factorized_channel_attention(x, 2, 32**-0.5),
+    ):
         out, expected = attend(qkv), attend(qkv.double())
         assert out.dtype == dtype
         assert (out.double() - expected).abs().max() < 4 * eps * qkv.double().abs().max()

@@ -23,20 +23,33 @@ HALF, FULL, BRAIN = torch.float16, torch.float32, torch.bfloat16
 # path, dtype, (B, H, W, window, heads, channels of a head): full, partly filled and single-token windows, more tokens
 # than one block of keys or threads holds, every compiled width, channels that fill no vector
 SDA_CASES = [
-    ('mma', BRAIN, (1, 14, 7, (7, 7), 2, 32)), ('mma', HALF, (1, 7, 7, (7, 7), 1, 32)),
-    ('mma', BRAIN, (1, 9, 15, (8, 8), 1, 24)), ('mma', HALF, (1, 9, 10, (3, 5), 1, 16)),
-    ('mma', BRAIN, (1, 12, 12, (12, 12), 1, 16)), ('mma', BRAIN, (1, 9, 11, (7, 7), 1, 64)),
-    ('mma', HALF, (1, 13, 16, (16, 16), 1, 8)), ('mma', BRAIN, (2, 1, 1, (7, 7), 1, 40)),
-    ('simt', FULL, (1, 7, 14, (7, 7), 1, 32)), ('simt', FULL, (1, 9, 10, (3, 5), 2, 10)),
-    ('simt', FULL, (1, 4, 40, (1, 16), 1, 5)), ('simt', FULL, (1, 9, 9, (9, 9), 1, 16)),
-    ('simt', BRAIN, (2, 5, 4, (7, 7), 1, 50)), ('simt', HALF, (1, 18, 16, (18, 14), 1, 3)),
+    ('mma', BRAIN, (1, 14, 7, (7, 7), 2, 32)),
+    ('mma', HALF, (1, 7, 7, (7, 7), 1, 32)),
+    ('mma', BRAIN, (1, 9, 15, (8, 8), 1, 24)),
+    ('mma', HALF, (1, 9, 10, (3, 5), 1, 16)),
+    ('mma', BRAIN, (1, 12, 12, (12, 12), 1, 16)),
+    ('mma', BRAIN, (1, 9, 11, (7, 7), 1, 64)),
+    ('mma', HALF, (1, 13, 16, (16, 16), 1, 8)),
+    ('mma', BRAIN, (2, 1, 1, (7, 7), 1, 40)),
+    ('simt', FULL, (1, 7, 14, (7, 7), 1, 32)),
+    ('simt', FULL, (1, 9, 10, (3, 5), 2, 10)),
+    ('simt', FULL, (1, 4, 40, (1, 16), 1, 5)),
+    ('simt', FULL, (1, 9, 9, (9, 9), 1, 16)),
+    ('simt', BRAIN, (2, 5, 4, (7, 7), 1, 50)),
+    ('simt', HALF, (1, 18, 16, (18, 14), 1, 3)),
 ]
 # path, dtype, (B, H, W, groups, channels of a group); the kernels split 128 tokens off at a time here
 FCA_CASES = [
-    ('mma', BRAIN, (2, 7, 7, 2, 32)), ('mma', HALF, (1, 16, 9, 1, 24)), ('mma', BRAIN, (1, 20, 13, 1, 16)),
-    ('mma', BRAIN, (1, 9, 9, 1, 64)), ('mma', HALF, (2, 1, 1, 2, 8)),
-    ('simt', FULL, (1, 7, 7, 2, 32)), ('simt', FULL, (1, 20, 13, 1, 10)), ('simt', FULL, (1, 5, 9, 1, 64)),
-    ('simt', FULL, (1, 3, 5, 4, 1)), ('simt', BRAIN, (1, 11, 12, 1, 20)),
+    ('mma', BRAIN, (2, 7, 7, 2, 32)),
+    ('mma', HALF, (1, 16, 9, 1, 24)),
+    ('mma', BRAIN, (1, 20, 13, 1, 16)),
+    ('mma', BRAIN, (1, 9, 9, 1, 64)),
+    ('mma', HALF, (2, 1, 1, 2, 8)),
+    ('simt', FULL, (1, 7, 7, 2, 32)),
+    ('simt', FULL, (1, 20, 13, 1, 10)),
+    ('simt', FULL, (1, 5, 9, 1, 64)),
+    ('simt', FULL, (1, 3, 5, 4, 1)),
+    ('simt', BRAIN, (1, 11, 12, 1, 20)),
 ]
 
 
@@ -51,9 +64,26 @@ def emulator(tmp_path_factory):
         pytest.skip('needs a C++ compiler and the headers of a CUDA toolkit')
     program = tmp_path_factory.mktemp('emulator') / 'emulate'
     subprocess.run(
-        [compiler, '-std=c++17', '-O1', '-fsanitize=address', '-w', '-DDUALATTN_EMULATE_CUDA', f'-I{CSRC}',
-         f'-I{EMULATION}', f'-I{headers}', EMULATION / 'emulate.cpp', '-x', 'c++',
-         *sorted(CSRC.glob('*_mma.cu')), *sorted(CSRC.glob('*_simt.cu')), '-o', program], check=True)
+        [
+            compiler,
+            '-std=c++17',
+            '-O1',
+            '-fsanitize=address',
+            '-w',
+            '-DDUALATTN_EMULATE_CUDA',
+            f'-I{CSRC}',
+            f'-I{EMULATION}',
+            f'-I{headers}',
+            EMULATION / 'emulate.cpp',
+            '-x',
+            'c++',
+            *sorted(CSRC.glob('*_mma.cu')),
+            *sorted(CSRC.glob('*_simt.cu')),
+            '-o',
+            program,
+        ],
+        check=True,
+    )
 
     def run(path, operator, qkv, grad, window, parts, scale, order):
         b, h, w, c = grad.shape
@@ -62,10 +92,11 @@ def emulator(tmp_path_factory):
         done = subprocess.run([program, path, operator, *map(str, numbers)], input=data, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
         size = grad.numel() * grad.element_size()
-        parts_of = (done.stdout[:size], done.stdout[size:4 * size], done.stdout[4 * size:])
+        parts_of = (done.stdout[:size], done.stdout[size : 4 * size], done.stdout[4 * size :])
         dtypes = (qkv.dtype, qkv.dtype, torch.float32)
-        return [torch.frombuffer(bytearray(part), dtype=dtype)
-                for part, dtype in zip(parts_of, dtypes, strict=True) if part]
+        return [
+            torch.frombuffer(bytearray(part), dtype=dtype) for part, dtype in zip(parts_of, dtypes, strict=True) if part
+        ]
 
     return run
 
@@ -96,9 +127,17 @@ def check(emulator, path, operator, attend, qkv, window, parts, scale):
 def test_sda(emulator, path, dtype, case):
     b, h, w, window, heads, dim = case
     qkv = torch.randn(b, h, w, 3 * heads * dim, generator=torch.Generator().manual_seed(0)).to(dtype)
-    scale = dim ** -0.5
-    check(emulator, path, 'sda', lambda x: reference.separable_dilated_attention(x, window, heads, scale), qkv, window,
-          heads, scale)
+    scale = dim**-0.5
+    check(
+        emulator,
+        path,
+        'sda',
+        lambda x: reference.separable_dilated_attention(x, window, heads, scale),
+        qkv,
+        window,
+        heads,
+        scale,
+    )
 
 
 @pytest.mark.slow
@@ -106,10 +145,18 @@ def test_sda(emulator, path, dtype, case):
 def test_fca(emulator, path, dtype, case):
     b, h, w, groups, dim = case
     qkv = torch.randn(b, h, w, 3 * groups * dim, generator=torch.Generator().manual_seed(0))
-    qkv[..., :groups * dim] *= 2 / (h * w) ** 0.5
-    qkv, scale = qkv.to(dtype), dim ** -0.5
-    *_, attention = check(emulator, path, 'fca', lambda x: reference.factorized_channel_attention(x, groups, scale),
-                          qkv, (1, 1), groups, scale)
+    qkv[..., : groups * dim] *= 2 / (h * w) ** 0.5
+    qkv, scale = qkv.to(dtype), dim**-0.5
+    *_, attention = check(
+        emulator,
+        path,
+        'fca',
+        lambda x: reference.factorized_channel_attention(x, groups, scale),
+        qkv,
+        (1, 1),
+        groups,
+        scale,
+    )
     q, k, _ = qkv.double().view(b, h * w, 3, groups, dim).permute(2, 0, 3, 4, 1)
     expected = (k @ q.transpose(-2, -1) * scale).softmax(dim=-2)  # the key channel first
     torch.testing.assert_close(attention.view(expected.shape).double(), expected, rtol=1e-4, atol=1e-5)
@@ -117,7 +164,7 @@ def test_fca(emulator, path, dtype, case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', ['mma', 'simt'])
-@pytest.mark.parametrize('scale', [0., -1.5, 40.])
+@pytest.mark.parametrize('scale', [0.0, -1.5, 40.0])
 def test_unusual_scales(emulator, path, scale):
     qkv = torch.randn(1, 5, 6, 3 * 16, generator=torch.Generator().manual_seed(0)).to(BRAIN)
     grad = torch.zeros(1, 5, 6, 16).to(BRAIN)

@@ -13,9 +13,13 @@ SIZES = [(56, 56), (70, 45)]
 
 every_model = pytest.mark.parametrize('name', MODELS)
 # one of each order of attentions by default, because these tools take seconds per model
-every_model_slowly = pytest.mark.parametrize('name', [
-    pytest.param(name, marks=() if name in ('dualattn_tiny', 'dualattn_mpt') else pytest.mark.slow)
-    for name in MODELS])
+every_model_slowly = pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=() if name in ('dualattn_tiny', 'dualattn_mpt') else pytest.mark.slow)
+        for name in MODELS
+    ],
+)
 
 
 @pytest.fixture(autouse=True)

@@ -15,27 +15,50 @@ import torch
 from dualattn.ops import backends, factorized_channel_attention, library, reference, separable_dilated_attention
 
 needs_kernels = pytest.mark.skipif(not library.is_loaded(), reason=f'no compiled kernels: {library.LOAD_PROBLEM}')
-needs_gpu = pytest.mark.skipif(not (torch.cuda.is_available() and library.has_cuda_kernels()),
-                               reason='needs a CUDA device and the CUDA kernels')
+needs_gpu = pytest.mark.skipif(
+    not (torch.cuda.is_available() and library.has_cuda_kernels()), reason='needs a CUDA device and the CUDA kernels'
+)
 gpu = [pytest.mark.gpu, needs_gpu]
 
 DEVICES = [pytest.param('cpu', marks=needs_kernels), pytest.param('cuda', marks=gpu)]
-KINDS = [pytest.param(device, dtype, marks=needs_kernels if device == 'cpu' else gpu,
-                      id=f'{device}-{str(dtype).removeprefix("torch.")}')
-         for device, dtypes in (('cpu', backends.DTYPES['cpu']), ('cuda', backends.DTYPES['cuda'])) for dtype in dtypes]
+KINDS = [
+    pytest.param(
+        device,
+        dtype,
+        marks=needs_kernels if device == 'cpu' else gpu,
+        id=f'{device}-{str(dtype).removeprefix("torch.")}',
+    )
+    for device, dtypes in (('cpu', backends.DTYPES['cpu']), ('cuda', backends.DTYPES['cuda']))
+    for dtype in dtypes
+]
 INSTRUCTION_SETS = ['generic', 'avx2', 'avx512']
 
 # (B, H, W, window, heads, channels of a head): the model's own, every G and head dim, odd and unequal sides, maps
 # smaller than the window, one token, vectors that end in the middle
 SDA_CASES = [
-    (2, 14, 14, (7, 7), 3, 32), (1, 16, 24, (8, 8), 2, 24), (1, 13, 29, (12, 12), 2, 16), (1, 33, 35, (16, 16), 1, 8),
-    (1, 9, 11, (7, 7), 2, 64), (2, 5, 3, (7, 7), 2, 32), (1, 1, 1, (7, 7), 1, 8), (3, 9, 20, (3, 5), 2, 10),
-    (1, 6, 5, (1, 1), 2, 12), (1, 4, 40, (1, 16), 1, 5), (0, 14, 14, (7, 7), 2, 32),
+    (2, 14, 14, (7, 7), 3, 32),
+    (1, 16, 24, (8, 8), 2, 24),
+    (1, 13, 29, (12, 12), 2, 16),
+    (1, 33, 35, (16, 16), 1, 8),
+    (1, 9, 11, (7, 7), 2, 64),
+    (2, 5, 3, (7, 7), 2, 32),
+    (1, 1, 1, (7, 7), 1, 8),
+    (3, 9, 20, (3, 5), 2, 10),
+    (1, 6, 5, (1, 1), 2, 12),
+    (1, 4, 40, (1, 16), 1, 5),
+    (0, 14, 14, (7, 7), 2, 32),
 ]
 # (B, H, W, groups, channels of a group); the kernels split 1,024 tokens off at a time
 FCA_CASES = [
-    (2, 14, 14, 3, 32), (1, 16, 24, 2, 24), (1, 33, 35, 2, 16), (1, 7, 11, 3, 8), (1, 40, 33, 1, 64), (2, 1, 1, 2, 32),
-    (1, 65, 3, 2, 10), (1, 3, 5, 4, 1), (0, 14, 14, 2, 32),
+    (2, 14, 14, 3, 32),
+    (1, 16, 24, 2, 24),
+    (1, 33, 35, 2, 16),
+    (1, 7, 11, 3, 8),
+    (1, 40, 33, 1, 64),
+    (2, 1, 1, 2, 32),
+    (1, 65, 3, 2, 10),
+    (1, 3, 5, 4, 1),
+    (0, 14, 14, 2, 32),
 ]
 
 
@@ -66,8 +89,12 @@ def assert_as_close_as_reference(kernel, plain, qkv):
     """The largest error against float64 is at most twice the reference's, plus a few units in the last place."""
     b, h, w, c3 = qkv.shape
     grad = make(b, h, w, c3 // 3, dtype=qkv.dtype, device=qkv.device, seed=1)
-    results = zip(out_and_grad(kernel, qkv, grad), out_and_grad(plain, qkv, grad),
-                  out_and_grad(plain, qkv.double(), grad), strict=True)
+    results = zip(
+        out_and_grad(kernel, qkv, grad),
+        out_and_grad(plain, qkv, grad),
+        out_and_grad(plain, qkv.double(), grad),
+        strict=True,
+    )
     for ours, theirs, exact in results:
         assert ours.dtype == qkv.dtype
         assert ours.shape == exact.shape
@@ -83,24 +110,31 @@ def assert_as_close_as_reference(kernel, plain, qkv):
 def check_sda(case, dtype, device):
     b, h, w, window, heads, dim = case
     qkv = make(b, h, w, 3 * heads * dim, dtype=dtype, device=device)
-    arguments = (window, heads, dim ** -0.5)
+    arguments = (window, heads, dim**-0.5)
     assert backends.choose_backend('sda', device, dtype, '') == device
-    assert_as_close_as_reference(lambda x: separable_dilated_attention(x, *arguments),
-                                 lambda x: reference.separable_dilated_attention(x, *arguments), qkv)
+    assert_as_close_as_reference(
+        lambda x: separable_dilated_attention(x, *arguments),
+        lambda x: reference.separable_dilated_attention(x, *arguments),
+        qkv,
+    )
 
 
 def check_fca(case, dtype, device):
     b, h, w, groups, dim = case
     # small queries keep the softmax away from one-hot, where every implementation is exact
     qkv = make(b, h, w, 3 * groups * dim, dtype=dtype, device=device)
-    qkv[..., :groups * dim] *= 2 / (h * w) ** 0.5
-    arguments = (groups, dim ** -0.5)
+    qkv[..., : groups * dim] *= 2 / (h * w) ** 0.5
+    arguments = (groups, dim**-0.5)
     assert backends.choose_backend('fca', device, dtype, '') == device
-    assert_as_close_as_reference(lambda x: factorized_channel_attention(x, *arguments),
-                                 lambda x: reference.factorized_channel_attention(x, *arguments), qkv)
+    assert_as_close_as_reference(
+        lambda x: factorized_channel_attention(x, *arguments),
+        lambda x: reference.factorized_channel_attention(x, *arguments),
+        qkv,
+    )
 
 
 # --- values and gradients
+
 
 @needs_kernels
 @pytest.mark.parametrize('dtype', backends.DTYPES['cpu'])
@@ -150,8 +184,10 @@ def test_tensors_off_16_byte_boundaries_on_cuda(dtype):
     storage = make(1 + 14 * 14 * 96, dtype=dtype, device='cuda')
     shifted = storage[1:].view(1, 14, 14, 96)
     grad = make(1, 14, 14, 32, dtype=dtype, device='cuda', seed=1)
-    for attend in (lambda x: separable_dilated_attention(x, (7, 7), 1, 0.2),
-                   lambda x: factorized_channel_attention(x, 1, 0.01)):
+    for attend in (
+        lambda x: separable_dilated_attention(x, (7, 7), 1, 0.2),
+        lambda x: factorized_channel_attention(x, 1, 0.01),
+    ):
         pairs = zip(out_and_grad(attend, shifted, grad), out_and_grad(attend, shifted.clone(), grad), strict=True)
         for ours, expected in pairs:
             torch.testing.assert_close(ours, expected, rtol=2e-2, atol=2e-2)
@@ -166,8 +202,13 @@ def test_kernels_run_on_the_current_stream(dtype):
 
     def all_operators():
         out, attention = torch.ops.dualattn.fca(qkv, 1, 0.05)
-        return (out, attention, torch.ops.dualattn.fca_backward(grad, qkv, attention, 1, 0.05),
-                torch.ops.dualattn.sda(qkv, 7, 7, 1, 0.2), torch.ops.dualattn.sda_backward(grad, qkv, 7, 7, 1, 0.2))
+        return (
+            out,
+            attention,
+            torch.ops.dualattn.fca_backward(grad, qkv, attention, 1, 0.05),
+            torch.ops.dualattn.sda(qkv, 7, 7, 1, 0.2),
+            torch.ops.dualattn.sda_backward(grad, qkv, 7, 7, 1, 0.2),
+        )
 
     all_operators()
     torch.cuda.synchronize()
@@ -200,7 +241,7 @@ def test_nan_stays_in_its_window_on_cuda(dtype):
 def test_cuda_operators_refuse_other_types():
     for dtype in (torch.float64, torch.int32):
         with pytest.raises(RuntimeError, match='float32, float16 and bfloat16'):
-            torch.ops.dualattn.sda(torch.zeros(1, 7, 7, 48, dtype=dtype, device='cuda'), 7, 7, 2, 1.)
+            torch.ops.dualattn.sda(torch.zeros(1, 7, 7, 48, dtype=dtype, device='cuda'), 7, 7, 2, 1.0)
 
 
 @needs_kernels
@@ -211,7 +252,7 @@ def test_every_window_and_head(window, dim):
 
 
 @needs_kernels
-@pytest.mark.parametrize('scale', [0., -1.5, 40.])
+@pytest.mark.parametrize('scale', [0.0, -1.5, 40.0])
 def test_unusual_scales(scale, instruction_set):
     """Equal weights, the smallest logit wins, and logits far beyond the range of exp."""
     qkv = make(1, 14, 9, 3 * 32)
@@ -260,8 +301,10 @@ def test_memory_layout_of_input_and_gradient_is_free(device, dtype, name):
 @pytest.mark.parametrize('device, dtype', KINDS)
 def test_same_input_gives_the_same_bits(device, dtype):
     qkv, grad = make(2, 40, 33, 3 * 48, dtype=dtype, device=device), make(2, 40, 33, 48, dtype=dtype, device=device)
-    attends = (lambda x: separable_dilated_attention(x, (8, 8), 2, 0.2),
-               lambda x: factorized_channel_attention(x, 2, 0.01))
+    attends = (
+        lambda x: separable_dilated_attention(x, (8, 8), 2, 0.2),
+        lambda x: factorized_channel_attention(x, 2, 0.01),
+    )
     for attend in attends:
         first = out_and_grad(attend, qkv, grad)
         for again in (out_and_grad(attend, qkv, grad), out_and_grad(attend, qkv, grad)):
@@ -271,8 +314,10 @@ def test_same_input_gives_the_same_bits(device, dtype):
 @needs_kernels
 def test_number_of_threads_changes_no_bit():
     qkv, grad = make(2, 40, 33, 3 * 48), make(2, 40, 33, 48)
-    attends = (lambda x: separable_dilated_attention(x, (8, 8), 2, 0.2),
-               lambda x: factorized_channel_attention(x, 2, 0.01))
+    attends = (
+        lambda x: separable_dilated_attention(x, (8, 8), 2, 0.2),
+        lambda x: factorized_channel_attention(x, 2, 0.01),
+    )
     before = torch.get_num_threads()
     results = []
     try:
@@ -286,6 +331,7 @@ def test_number_of_threads_changes_no_bit():
 
 # --- what torch asks of an operator
 
+
 @pytest.mark.parametrize('device, dtype', KINDS)
 @pytest.mark.parametrize('size', [(7, 7), (5, 9)])
 def test_opcheck(device, dtype, size):
@@ -294,10 +340,10 @@ def test_opcheck(device, dtype, size):
     attention = torch.ops.dualattn.fca(qkv, 2, 0.05)[1]
     tolerance = dict(rtol=1e-3, atol=1e-5) if dtype == torch.float32 else dict(rtol=2e-2, atol=2e-2)
     for name, arguments in (
-            ('sda', (qkv.clone().requires_grad_(), 7, 7, 2, 0.25)),
-            ('fca', (qkv.clone().requires_grad_(), 2, 0.05)),
-            ('sda_backward', (grad, qkv, 7, 7, 2, 0.25)),
-            ('fca_backward', (grad, qkv, attention, 2, 0.05)),
+        ('sda', (qkv.clone().requires_grad_(), 7, 7, 2, 0.25)),
+        ('fca', (qkv.clone().requires_grad_(), 2, 0.05)),
+        ('sda_backward', (grad, qkv, 7, 7, 2, 0.25)),
+        ('fca_backward', (grad, qkv, attention, 2, 0.05)),
     ):
         torch.library.opcheck(getattr(torch.ops.dualattn, name).default, arguments, **tolerance)
 
@@ -343,9 +389,8 @@ def test_autocast(device, operator):
     """The operators run in the lower precision, and the gradient returns in that of the input."""
     qkv = make(2, 9, 11, 3 * 32, device=device).requires_grad_()
     for attend, direct in (
-            (lambda x: separable_dilated_attention(x, (7, 7), 2, 0.25),
-             lambda x: torch.ops.dualattn.sda(x, 7, 7, 2, 0.25)),
-            (lambda x: factorized_channel_attention(x, 2, 0.05), lambda x: torch.ops.dualattn.fca(x, 2, 0.05)[0]),
+        (lambda x: separable_dilated_attention(x, (7, 7), 2, 0.25), lambda x: torch.ops.dualattn.sda(x, 7, 7, 2, 0.25)),
+        (lambda x: factorized_channel_attention(x, 2, 0.05), lambda x: torch.ops.dualattn.fca(x, 2, 0.05)[0]),
     ):
         function = attend if operator == 'public' else direct
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -360,8 +405,10 @@ def test_autocast(device, operator):
 def test_autocast_leaves_double_precision_alone():
     qkv = make(1, 7, 7, 3 * 16).double()
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert torch.equal(separable_dilated_attention(qkv, (7, 7), 1, 0.25),
-                           reference.separable_dilated_attention(qkv, (7, 7), 1, 0.25))
+        assert torch.equal(
+            separable_dilated_attention(qkv, (7, 7), 1, 0.25),
+            reference.separable_dilated_attention(qkv, (7, 7), 1, 0.25),
+        )
 
 
 @needs_kernels
@@ -375,51 +422,63 @@ def test_second_derivative_is_refused_with_a_way_out():
 
 # --- bad input
 
-@pytest.mark.parametrize('qkv, error, message', [
-    (torch.zeros(7, 7, 48), ValueError, r'\(B, H, W, 3C\), got 3 dimensions'),
-    (torch.zeros(1, 1, 7, 7, 48), ValueError, r'\(B, H, W, 3C\), got 5 dimensions'),
-    (torch.zeros(1, 7, 7, 48, dtype=torch.int32), TypeError, 'floating-point tensor, got torch.int32'),
-    (torch.zeros(1, 7, 7, 48, dtype=torch.complex64), TypeError, 'floating-point tensor, got torch.complex64'),
-    (torch.zeros(1, 0, 7, 48), ValueError, r'at least one token .* = 0, 7, 48'),
-    (torch.zeros(1, 7, 0, 48), ValueError, r'at least one token .* = 7, 0, 48'),
-    (torch.zeros(1, 7, 7, 0), ValueError, r'at least one token and one channel'),
-    (torch.zeros(1, 7, 7, 50), ValueError, r'3 \* 2 (heads|groups) of equal width, got 50 channels'),
-])
+
+@pytest.mark.parametrize(
+    'qkv, error, message',
+    [
+        (torch.zeros(7, 7, 48), ValueError, r'\(B, H, W, 3C\), got 3 dimensions'),
+        (torch.zeros(1, 1, 7, 7, 48), ValueError, r'\(B, H, W, 3C\), got 5 dimensions'),
+        (torch.zeros(1, 7, 7, 48, dtype=torch.int32), TypeError, 'floating-point tensor, got torch.int32'),
+        (torch.zeros(1, 7, 7, 48, dtype=torch.complex64), TypeError, 'floating-point tensor, got torch.complex64'),
+        (torch.zeros(1, 0, 7, 48), ValueError, r'at least one token .* = 0, 7, 48'),
+        (torch.zeros(1, 7, 0, 48), ValueError, r'at least one token .* = 7, 0, 48'),
+        (torch.zeros(1, 7, 7, 0), ValueError, r'at least one token and one channel'),
+        (torch.zeros(1, 7, 7, 50), ValueError, r'3 \* 2 (heads|groups) of equal width, got 50 channels'),
+    ],
+)
 def test_bad_maps_are_refused(qkv, error, message):
-    for attend in (lambda x: separable_dilated_attention(x, (7, 7), 2, 1.),
-                   lambda x: factorized_channel_attention(x, 2, 1.)):
+    for attend in (
+        lambda x: separable_dilated_attention(x, (7, 7), 2, 1.0),
+        lambda x: factorized_channel_attention(x, 2, 1.0),
+    ):
         with pytest.raises(error, match=message):
             attend(qkv)
 
 
-@pytest.mark.parametrize('attend, message', [
-    (lambda x: separable_dilated_attention(x, (0, 7), 2, 1.), 'window_size has to be positive, got 0 x 7'),
-    (lambda x: separable_dilated_attention(x, (7, -7), 2, 1.), 'window_size has to be positive, got 7 x -7'),
-    (lambda x: separable_dilated_attention(x, (7, 7), 0, 1.), r'3 \* 0 heads'),
-    (lambda x: separable_dilated_attention(x, (7, 7), -2, 1.), r'3 \* -2 heads'),
-    (lambda x: factorized_channel_attention(x, 0, 1.), r'3 \* 0 groups'),
-])
+@pytest.mark.parametrize(
+    'attend, message',
+    [
+        (lambda x: separable_dilated_attention(x, (0, 7), 2, 1.0), 'window_size has to be positive, got 0 x 7'),
+        (lambda x: separable_dilated_attention(x, (7, -7), 2, 1.0), 'window_size has to be positive, got 7 x -7'),
+        (lambda x: separable_dilated_attention(x, (7, 7), 0, 1.0), r'3 \* 0 heads'),
+        (lambda x: separable_dilated_attention(x, (7, 7), -2, 1.0), r'3 \* -2 heads'),
+        (lambda x: factorized_channel_attention(x, 0, 1.0), r'3 \* 0 groups'),
+    ],
+)
 def test_bad_arguments_are_refused(attend, message):
     with pytest.raises(ValueError, match=message):
         attend(torch.zeros(1, 7, 7, 48))
 
 
 @needs_kernels
-@pytest.mark.parametrize('call, message', [
-    (lambda o, x: o.sda(x[0], 7, 7, 2, 1.), 'got 3 dimensions'),
-    (lambda o, x: o.sda(x, 7, 7, 5, 1.), 'equal width'),
-    (lambda o, x: o.sda(x, 0, 7, 2, 1.), '1 to 256 tokens'),
-    (lambda o, x: o.sda(x, 2 ** 40, 2 ** 40, 2, 1.), '1 to 256 tokens'),
-    (lambda o, x: o.sda(x.double(), 7, 7, 2, 1.), 'float32 and bfloat16'),
-    (lambda o, x: o.sda(x.int(), 7, 7, 2, 1.), 'float32 and bfloat16'),
-    (lambda o, x: o.sda(x[:, :0], 7, 7, 2, 1.), 'no token'),
-    (lambda o, x: o.sda(torch.zeros(1, 7, 7, 3 * 65), 7, 7, 1, 1.), 'at most 64 channels'),
-    (lambda o, x: o.sda_backward(x, x, 7, 7, 2, 1.), 'shape of the output'),
-    (lambda o, x: o.sda_backward(x[..., :16].bfloat16(), x, 7, 7, 2, 1.), 'dtype of qkv'),
-    (lambda o, x: o.fca(x, -2, 1.), 'equal width'),
-    (lambda o, x: o.fca_backward(x[..., :16], x, torch.zeros(1, 2, 8, 7), 2, 1.), 'attention has to be'),
-    (lambda o, x: o.fca_backward(x[..., :16], x, torch.zeros(1, 2, 8, 8).double(), 2, 1.), 'float32'),
-])
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (lambda o, x: o.sda(x[0], 7, 7, 2, 1.0), 'got 3 dimensions'),
+        (lambda o, x: o.sda(x, 7, 7, 5, 1.0), 'equal width'),
+        (lambda o, x: o.sda(x, 0, 7, 2, 1.0), '1 to 256 tokens'),
+        (lambda o, x: o.sda(x, 2**40, 2**40, 2, 1.0), '1 to 256 tokens'),
+        (lambda o, x: o.sda(x.double(), 7, 7, 2, 1.0), 'float32 and bfloat16'),
+        (lambda o, x: o.sda(x.int(), 7, 7, 2, 1.0), 'float32 and bfloat16'),
+        (lambda o, x: o.sda(x[:, :0], 7, 7, 2, 1.0), 'no token'),
+        (lambda o, x: o.sda(torch.zeros(1, 7, 7, 3 * 65), 7, 7, 1, 1.0), 'at most 64 channels'),
+        (lambda o, x: o.sda_backward(x, x, 7, 7, 2, 1.0), 'shape of the output'),
+        (lambda o, x: o.sda_backward(x[..., :16].bfloat16(), x, 7, 7, 2, 1.0), 'dtype of qkv'),
+        (lambda o, x: o.fca(x, -2, 1.0), 'equal width'),
+        (lambda o, x: o.fca_backward(x[..., :16], x, torch.zeros(1, 2, 8, 7), 2, 1.0), 'attention has to be'),
+        (lambda o, x: o.fca_backward(x[..., :16], x, torch.zeros(1, 2, 8, 8).double(), 2, 1.0), 'float32'),
+    ],
+)
 def test_operators_refuse_what_would_leave_their_memory(call, message):
     with pytest.raises(RuntimeError, match=message):
         call(torch.ops.dualattn, torch.zeros(1, 7, 7, 48))
@@ -437,28 +496,32 @@ def test_grid_larger_than_the_map_is_one_window():
 @pytest.mark.gpu
 @pytest.mark.slow
 def test_more_than_two_to_the_31_elements():
-    rows = 2 ** 31 // (1024 * 96) + 15
+    rows = 2**31 // (1024 * 96) + 15
     rows -= rows % 7
     qkv = torch.randn(1, rows, 1024, 96, dtype=torch.bfloat16, device='cuda')
-    out = separable_dilated_attention(qkv, (7, 8), 1, 32 ** -0.5)
-    last = qkv[:, rows // 7 - 1::rows // 7, 127::128].contiguous()  # the tokens of the last window
-    expected = separable_dilated_attention(last, (7, 8), 1, 32 ** -0.5)
-    torch.testing.assert_close(out[:, rows // 7 - 1::rows // 7, 127::128], expected)
+    out = separable_dilated_attention(qkv, (7, 8), 1, 32**-0.5)
+    last = qkv[:, rows // 7 - 1 :: rows // 7, 127::128].contiguous()  # the tokens of the last window
+    expected = separable_dilated_attention(last, (7, 8), 1, 32**-0.5)
+    torch.testing.assert_close(out[:, rows // 7 - 1 :: rows // 7, 127::128], expected)
 
 
 # --- which backend runs
 
+
 @needs_kernels
-@pytest.mark.parametrize('device, dtype, tokens, dim, backend, reason', [
-    ('cpu', torch.float32, 49, 32, 'cpu', 'kernels'),
-    ('cpu', torch.bfloat16, 256, 64, 'cpu', 'kernels'),
-    ('cpu', torch.float16, 49, 32, 'reference', 'no cpu kernel for torch.float16'),
-    ('cpu', torch.float64, 49, 32, 'reference', 'no cpu kernel for torch.float64'),
-    ('cpu', torch.float32, 289, 32, 'reference', 'over 256 tokens'),
-    ('cpu', torch.float32, 0, 96, 'reference', 'over 64 channels'),
-    ('meta', torch.float32, 49, 32, 'reference', 'no kernels for meta'),
-    ('mps', torch.float32, 49, 32, 'reference', 'no kernels for mps'),
-])
+@pytest.mark.parametrize(
+    'device, dtype, tokens, dim, backend, reason',
+    [
+        ('cpu', torch.float32, 49, 32, 'cpu', 'kernels'),
+        ('cpu', torch.bfloat16, 256, 64, 'cpu', 'kernels'),
+        ('cpu', torch.float16, 49, 32, 'reference', 'no cpu kernel for torch.float16'),
+        ('cpu', torch.float64, 49, 32, 'reference', 'no cpu kernel for torch.float64'),
+        ('cpu', torch.float32, 289, 32, 'reference', 'over 256 tokens'),
+        ('cpu', torch.float32, 0, 96, 'reference', 'over 64 channels'),
+        ('meta', torch.float32, 49, 32, 'reference', 'no kernels for meta'),
+        ('mps', torch.float32, 49, 32, 'reference', 'no kernels for mps'),
+    ],
+)
 def test_choice_and_its_reason(device, dtype, tokens, dim, backend, reason):
     chosen, why = backends.explain(device, dtype, backends.find_size_problem(tokens, dim))
     assert chosen == backend
@@ -489,8 +552,7 @@ def test_environment_forces_a_backend(monkeypatch):
     expected = reference.separable_dilated_attention(qkv, (7, 7), 1, 0.25)
     assert torch.equal(separable_dilated_attention(qkv, (7, 7), 1, 0.25), expected)
     monkeypatch.setenv('DUALATTN_BACKEND', 'cpu')
-    assert torch.equal(separable_dilated_attention(qkv, (7, 7), 1, 0.25),
-                       torch.ops.dualattn.sda(qkv, 7, 7, 1, 0.25))
+    assert torch.equal(separable_dilated_attention(qkv, (7, 7), 1, 0.25), torch.ops.dualattn.sda(qkv, 7, 7, 1, 0.25))
     with pytest.raises(RuntimeError, match='DUALATTN_BACKEND=cpu cannot be met: .* kernel for torch.float64'):
         separable_dilated_attention(qkv.double(), (7, 7), 1, 0.25)
     monkeypatch.setenv('DUALATTN_BACKEND', 'gpu')
@@ -506,7 +568,8 @@ def test_choice_is_logged_once(caplog):
         for _ in range(3):
             separable_dilated_attention(qkv, (7, 7), 1, 0.25)
     assert [record.message for record in caplog.records] == [
-        f'sda on cpu, torch.float32: backend cpu ({library.cpu_instruction_set()} kernels)']
+        f'sda on cpu, torch.float32: backend cpu ({library.cpu_instruction_set()} kernels)'
+    ]
 
 
 def test_unknown_instruction_set():
@@ -517,8 +580,12 @@ def test_unknown_instruction_set():
 
 @pytest.mark.parametrize('forced', ['', 'reference'])
 def test_report(forced):
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'dualattn.ops'], capture_output=True, text=True,
-                          env={**os.environ, 'DUALATTN_BACKEND': forced})
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-m', 'dualattn.ops'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'DUALATTN_BACKEND': forced},
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line[:4] in ('cpu ', 'cuda')]
     rows = {tuple(line[:2]): line[2:4] for line in lines}

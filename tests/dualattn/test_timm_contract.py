@@ -26,9 +26,11 @@ def assert_equal(a, b):
 
 # --- registry and pretrained_cfg
 
+
 def test_registry():
-    assert set(MODELS) == {f'dualattn_{size}{side}' for size in ('tiny', 'small', 'base') for side in ('', '_384')} \
-        | {'dualattn_mpt'}
+    assert set(MODELS) == {f'dualattn_{size}{side}' for size in ('tiny', 'small', 'base') for side in ('', '_384')} | {
+        'dualattn_mpt'
+    }
     assert timm.list_models(module='dualattn') == MODELS
     assert timm.list_pretrained('dualattn_*') == []  # a url or a hub id has to come with weights
 
@@ -38,8 +40,8 @@ def test_pretrained_cfg(name):
     model = timm.create_model(name, device='meta')
     cfg = model.pretrained_cfg
     parameters = dict(model.named_parameters())
-    assert f"{cfg['first_conv']}.weight" in parameters
-    assert f"{cfg['classifier']}.weight" in parameters
+    assert f'{cfg["first_conv"]}.weight' in parameters
+    assert f'{cfg["classifier"]}.weight' in parameters
     assert cfg['num_classes'] == model.num_classes == parameters['head.fc.weight'].shape[0]
     assert len(cfg['mean']) == len(cfg['std']) == cfg['input_size'][0] == model.in_chans
     assert cfg['license'] and cfg['interpolation'] == 'bicubic' and 0 < cfg['crop_pct'] <= 1
@@ -77,6 +79,7 @@ def test_attributes(name, build):
 
 
 # --- forward and backward
+
 
 @every_model
 def test_forward_of_the_real_sizes(name, image):
@@ -133,6 +136,7 @@ def test_images_of_a_batch_do_not_mix(name, build, image):
 
 # --- features
 
+
 @every_model
 @pytest.mark.parametrize('kwargs', [{}, dict(feature_cls='getter')], ids=['list', 'getter'])
 def test_features_only(name, kwargs, build, image):
@@ -153,8 +157,7 @@ def check_features(net, model, image):
     features = net(image)
     features = list(features.values()) if isinstance(features, dict) else features
     assert len(features) == 4
-    for feature, reference, chans, stride in zip(
-            features, expected, net.feature_info.channels(), STRIDES, strict=True):
+    for feature, reference, chans, stride in zip(features, expected, net.feature_info.channels(), STRIDES, strict=True):
         assert feature.shape == (2, chans, 64 // stride, 64 // stride)
         assert_equal(feature, reference)
 
@@ -232,6 +235,7 @@ def test_prune_keeps_a_head_that_fits(name, build, image):
 
 # --- head
 
+
 @every_model
 def test_reset_classifier(name, build, image):
     model = build(name)
@@ -256,16 +260,20 @@ def test_reset_classifier(name, build, image):
 
 
 @every_model
-@pytest.mark.parametrize('kwargs, shape', [
-    (dict(num_classes=0), (2, 64)),
-    (dict(num_classes=0, global_pool=''), (2, 64, 2, 2)),
-    (dict(global_pool=''), (2, 10, 2, 2)),
-])
+@pytest.mark.parametrize(
+    'kwargs, shape',
+    [
+        (dict(num_classes=0), (2, 64)),
+        (dict(num_classes=0, global_pool=''), (2, 64, 2, 2)),
+        (dict(global_pool=''), (2, 10, 2, 2)),
+    ],
+)
 def test_constructed_without_classifier_or_pool(name, kwargs, shape, build, image):
     assert build(name, **kwargs)(image).shape == shape
 
 
 # --- training
+
 
 @every_model
 def test_layer_decay_through_timm_optimizer(name, build):
@@ -283,7 +291,7 @@ def test_layer_decay_through_timm_optimizer(name, build):
     parts.append(model.head)
     scales = [{scale[id(p)] for p in part.parameters()} for part in parts]
     assert all(len(s) == 1 for s in scales)  # one part, one scale
-    assert [s.pop() for s in scales] == [0.5 ** i for i in reversed(range(len(parts)))]
+    assert [s.pop() for s in scales] == [0.5**i for i in reversed(range(len(parts)))]
     for parameter in model.parameters():
         assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 else 0)
 
@@ -292,8 +300,14 @@ def test_layer_decay_through_timm_optimizer(name, build):
 def test_coarse_groups(name, build):
     model = build(name)
     groups = group_parameters(model, model.group_matcher(coarse=True))
-    assert [{key.split('.')[0] for key in keys} for _, keys in sorted(groups.items())] == \
-        [{'stem'}, {'stages'}, {'stages'}, {'stages'}, {'stages'}, {'head'}]
+    assert [{key.split('.')[0] for key in keys} for _, keys in sorted(groups.items())] == [
+        {'stem'},
+        {'stages'},
+        {'stages'},
+        {'stages'},
+        {'stages'},
+        {'head'},
+    ]
 
 
 @every_model
@@ -335,6 +349,7 @@ def test_drop_path(name, build, image):
 
 # --- input channels, devices, dtypes
 
+
 @every_model
 @pytest.mark.parametrize('in_chans', [1, 4])
 def test_in_chans_from_a_three_channel_checkpoint(name, in_chans, build, tmp_path):
@@ -348,8 +363,10 @@ def test_in_chans_from_a_three_channel_checkpoint(name, in_chans, build, tmp_pat
     old, weight = source.stem.conv.weight, conv.weight
     expected = old.sum(1, keepdim=True) if in_chans == 1 else torch.cat([old, old[:, :1]], 1) * 3 / 4
     torch.testing.assert_close(weight, expected)
-    assert all(torch.equal(b, a) for a, b in zip(
-        source.stages.state_dict().values(), model.stages.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(b, a)
+        for a, b in zip(source.stages.state_dict().values(), model.stages.state_dict().values(), strict=True)
+    )
     assert model(torch.randn(1, in_chans, 64, 64)).shape == (1, 10)
     net = build(name, in_chans=in_chans, pretrained=True, pretrained_cfg_overlay=overlay, features_only=True)
     assert_equal(net.stem.conv.weight, weight)
@@ -392,6 +409,7 @@ def test_autocast(name, build, image):
 
 
 # --- saving and loading
+
 
 @every_model
 def test_save_and_load_strictly(name, build, image, tmp_path):
@@ -447,6 +465,7 @@ def test_pickle_and_deepcopy(name, build, image):
 
 # --- refusals
 
+
 @every_model
 def test_unknown_keyword_raises(name):
     with pytest.raises(TypeError, match='embed_dimz'):
@@ -454,21 +473,23 @@ def test_unknown_keyword_raises(name):
 
 
 @every_model
-@pytest.mark.parametrize('kwargs', [
-    dict(depths=(1, 1, 3)), dict(embed_dims=(96, 192)), dict(strides=(2, 2, 2, 2, 2))])
+@pytest.mark.parametrize('kwargs', [dict(depths=(1, 1, 3)), dict(embed_dims=(96, 192)), dict(strides=(2, 2, 2, 2, 2))])
 def test_mismatched_lengths_raise(name, kwargs):
     with pytest.raises(ValueError, match='describe the same stages'):
         timm.create_model(name, device='meta', **kwargs)
 
 
 @every_model
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(attn_types=('sda', 'window')), "unknown attention 'window'; expected one of sda, da, fca, ca"),
-    (dict(attn_types=()), r'sequence such as .*, got \(\)'),
-    (dict(attn_types='sda'), "sequence such as .*, got 'sda'"),
-    (dict(head_dim=36), 'has to divide dim: got dim='),
-    (dict(window_size=0), 'window_size has to be positive, got 0'),
-])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(attn_types=('sda', 'window')), "unknown attention 'window'; expected one of sda, da, fca, ca"),
+        (dict(attn_types=()), r'sequence such as .*, got \(\)'),
+        (dict(attn_types='sda'), "sequence such as .*, got 'sda'"),
+        (dict(head_dim=36), 'has to divide dim: got dim='),
+        (dict(window_size=0), 'window_size has to be positive, got 0'),
+    ],
+)
 def test_wrong_values_raise(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
         timm.create_model(name, device='meta', **kwargs)

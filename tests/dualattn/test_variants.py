@@ -10,8 +10,16 @@ from dualattn.models import DualAttn
 
 # MPT Table III, first column
 TABLE_III = [
-    ('fca', 'sda'), ('fca', 'da'), ('ca', 'sda'), ('sda', 'fca'), ('da', 'fca'),
-    ('sda', 'ca'), ('fca', 'fca'), ('sda', 'sda'), ('fca',), ('sda',),
+    ('fca', 'sda'),
+    ('fca', 'da'),
+    ('ca', 'sda'),
+    ('sda', 'fca'),
+    ('da', 'fca'),
+    ('sda', 'ca'),
+    ('fca', 'fca'),
+    ('sda', 'sda'),
+    ('fca',),
+    ('sda',),
 ]
 
 
@@ -22,24 +30,30 @@ def count_flops(model, *size):
         return analysis.unsupported_ops_warnings(False).total()
 
 
-@pytest.mark.parametrize('name, params, flops', [
-    # an independent count of the same reading of Table VIII; the paper's own numbers disagree with its table
-    ('dualattn_tiny', 28.5e6, 5.15e9),
-    ('dualattn_small', 46.4e6, 8.7e9),
-    ('dualattn_base', 82.1e6, 16.6e9),
-    ('dualattn_tiny_384', 28.5e6, 15.5e9),
-])
+@pytest.mark.parametrize(
+    'name, params, flops',
+    [
+        # an independent count of the same reading of Table VIII; the paper's own numbers disagree with its table
+        ('dualattn_tiny', 28.5e6, 5.15e9),
+        ('dualattn_small', 46.4e6, 8.7e9),
+        ('dualattn_base', 82.1e6, 16.6e9),
+        ('dualattn_tiny_384', 28.5e6, 15.5e9),
+    ],
+)
 def test_size(name, params, flops):
     model = timm.create_model(name).eval()
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(params, rel=0.01)
     assert count_flops(model, *model.pretrained_cfg['input_size'][1:]) == pytest.approx(flops, rel=0.03)
 
 
-@pytest.mark.parametrize('name, depths, dims, stem_dim', [
-    ('dualattn_tiny', (1, 1, 3, 1), (96, 192, 384, 768), 64),
-    ('dualattn_small', (1, 1, 8, 1), (96, 192, 384, 768), 64),
-    ('dualattn_base', (1, 1, 8, 1), (128, 256, 512, 1024), 128),
-])
+@pytest.mark.parametrize(
+    'name, depths, dims, stem_dim',
+    [
+        ('dualattn_tiny', (1, 1, 3, 1), (96, 192, 384, 768), 64),
+        ('dualattn_small', (1, 1, 8, 1), (96, 192, 384, 768), 64),
+        ('dualattn_base', (1, 1, 8, 1), (128, 256, 512, 1024), 128),
+    ],
+)
 @pytest.mark.parametrize('side, window', [('', 7), ('_384', 12)])
 def test_table_viii(name, depths, dims, stem_dim, side, window):
     model = timm.create_model(name + side, device='meta')
@@ -66,7 +80,7 @@ def check_attentions(model, attn_types, window, head_dim):
                     assert isinstance(attn, SeparableDilatedAttention)
                     assert attn.window_size == (window, window)
                     assert attn.num_heads == dim // head_dim
-                    assert attn.scale == pytest.approx(head_dim ** -0.5)
+                    assert attn.scale == pytest.approx(head_dim**-0.5)
                 else:
                     assert isinstance(attn, FactorizedChannelAttention)
                     assert attn.num_groups == (dim // head_dim if attn_type == 'fca' else 1)
@@ -95,14 +109,17 @@ def test_order_matters(build, image):
     assert not torch.allclose(one(image), other(image), rtol=1e-3)
 
 
-@pytest.mark.parametrize('kwargs, window', [
-    (dict(img_size=224), (7, 7)),
-    (dict(img_size=384), (12, 12)),
-    (dict(img_size=(384, 224)), (12, 7)),
-    (dict(img_size=384, window_size=5), (5, 5)),
-    (dict(window_size=(4, 6)), (4, 6)),
-    (dict(img_size=16), (1, 1)),
-])
+@pytest.mark.parametrize(
+    'kwargs, window',
+    [
+        (dict(img_size=224), (7, 7)),
+        (dict(img_size=384), (12, 12)),
+        (dict(img_size=(384, 224)), (12, 7)),
+        (dict(img_size=384, window_size=5), (5, 5)),
+        (dict(window_size=(4, 6)), (4, 6)),
+        (dict(img_size=16), (1, 1)),
+    ],
+)
 def test_window_size(kwargs, window, build, image):
     model = build('dualattn_tiny', **kwargs)
     windows = {m.window_size for m in model.modules() if isinstance(m, SeparableDilatedAttention)}
@@ -113,8 +130,16 @@ def test_window_size(kwargs, window, build, image):
 def test_bird_eye_view_backbone():
     """The place of SECOND's backbone (MPT Fig. 10): features in, no stem, strides 1 and 2."""
     model = DualAttn(
-        in_chans=64, stem_dim=64, stem_layer=torch.nn.Identity, stem_stride=1, depths=(1, 1), embed_dims=(32, 64),
-        strides=(1, 2), window_size=8, head_dim=16)
+        in_chans=64,
+        stem_dim=64,
+        stem_layer=torch.nn.Identity,
+        stem_stride=1,
+        depths=(1, 1),
+        embed_dims=(32, 64),
+        strides=(1, 2),
+        window_size=8,
+        head_dim=16,
+    )
     assert [info['reduction'] for info in model.feature_info] == [1, 2]
     _, features = model.forward_intermediates(torch.randn(1, 64, 25, 31))
     assert [tuple(feature.shape) for feature in features] == [(1, 32, 25, 31), (1, 64, 13, 16)]

@@ -9,8 +9,7 @@ from engine import BFloat16OptimWrapper
 
 
 def wrap(model, **kwargs):
-    return build_optim_wrapper(
-        model, dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD', lr=0.1), **kwargs))
+    return build_optim_wrapper(model, dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD', lr=0.1), **kwargs))
 
 
 def test_context_lowers_products_and_nothing_else():

@@ -82,24 +82,27 @@ def make_runner(request):
     """Function that makes a Runner for the toy problem; each has its own name, as mmengine demands."""
     count = 0
 
-    def make(work_dir, max_iters=6, interval=2, model=None, keep=3, accumulate=1, hooks=(), by_epoch=False,
-             **kwargs):
+    def make(work_dir, max_iters=6, interval=2, model=None, keep=3, accumulate=1, hooks=(), by_epoch=False, **kwargs):
         nonlocal count
         count += 1
         return StrictRunner(
             model=model or Regression(),
             work_dir=str(work_dir),
             train_dataloader=dict(
-                dataset=Noise(), batch_size=4, num_workers=0,
-                sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=False)),
-            train_cfg=dict(by_epoch=True, max_epochs=4) if by_epoch else dict(
-                type='IterBasedTrainLoop', max_iters=max_iters),
+                dataset=Noise(),
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=False),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=4)
+            if by_epoch
+            else dict(type='IterBasedTrainLoop', max_iters=max_iters),
             optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.05), accumulative_counts=accumulate),
             param_scheduler=dict(type='MultiStepLR', by_epoch=False, milestones=[3], gamma=0.1),
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
-                checkpoint=dict(
-                    type='WholeCheckpointHook', by_epoch=by_epoch, interval=interval, max_keep_ckpts=keep)),
+                checkpoint=dict(type='WholeCheckpointHook', by_epoch=by_epoch, interval=interval, max_keep_ckpts=keep),
+            ),
             custom_hooks=[dict(type='SeedIterationHook'), dict(type='StopOnNaNHook'), *hooks],
             log_processor=dict(window_size=3, by_epoch=False),
             visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
@@ -128,6 +131,7 @@ def files(folder):
 
 # --- averaged weights
 
+
 def test_averaged_weights_are_the_ones_to_use(make_runner, tmp_path):
     """mmengine's EMAHook puts the average where weights are looked for, and goes on from the trained ones."""
     hook = dict(type='EMAHook', momentum=0.1)
@@ -137,8 +141,9 @@ def test_averaged_weights_are_the_ones_to_use(make_runner, tmp_path):
     checkpoint = read_checkpoint(tmp_path / 'whole' / 'iter_6.pth')
     assert equal(checkpoint['state_dict'], dict(average.state_dict()))
     assert not equal(checkpoint['state_dict'], dict(runner.model.state_dict()))
-    resumed = make_runner(tmp_path / 'resumed', hooks=[hook], load_from=str(tmp_path / 'whole' / 'iter_2.pth'),
-                          resume=True)
+    resumed = make_runner(
+        tmp_path / 'resumed', hooks=[hook], load_from=str(tmp_path / 'whole' / 'iter_2.pth'), resume=True
+    )
     resumed.train()
     again = read_checkpoint(tmp_path / 'resumed' / 'iter_6.pth')
     assert equal(again['state_dict'], checkpoint['state_dict'])
@@ -146,6 +151,7 @@ def test_averaged_weights_are_the_ones_to_use(make_runner, tmp_path):
 
 
 # --- whole or absent
+
 
 def fail(*args):
     raise OSError(errno.ENOSPC, 'No space left on device')
@@ -174,10 +180,11 @@ def test_a_kill_during_the_write_leaves_no_checkpoint(tmp_path, make_runner):
     script = (
         'import os, signal, engine.checkpoints as c\n'
         'os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)\n'
-        f'c.WholeFileBackend().put(b"x" * 100000, {str(tmp_path / "iter_8.pth")!r})\n')
+        f'c.WholeFileBackend().put(b"x" * 100000, {str(tmp_path / "iter_8.pth")!r})\n'
+    )
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'OMP_NUM_THREADS': '1'}
     assert subprocess.run([sys.executable, '-c', script], env=environment).returncode == -signal.SIGKILL
-    left, = files(tmp_path)
+    (left,) = files(tmp_path)
     assert left.startswith('.iter_8.pth.') and find_latest_checkpoint(tmp_path) is None
     # the next run in the same folder cleans up
     make_runner(tmp_path, max_iters=2).train()
@@ -201,6 +208,7 @@ def test_old_checkpoints_are_removed(tmp_path, make_runner):
 
 
 # --- plain content
+
 
 def test_content_is_plain(tmp_path, make_runner):
     make_runner(tmp_path).train()
@@ -226,6 +234,7 @@ def test_log_history_survives():
 
 # --- resuming
 
+
 def test_resume_is_exact(tmp_path, make_runner):
     whole, cut = tmp_path / 'whole', tmp_path / 'cut'
     make_runner(whole, model=Regression()).train()
@@ -247,9 +256,12 @@ def test_checkpoints_fall_between_updates(tmp_path, make_runner):
         make_runner(tmp_path, accumulate=3).train()
     make_runner(tmp_path, accumulate=2, max_iters=2).train()
     hook = WholeCheckpointHook(interval=2, by_epoch=False)
-    wrappers = OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1), accumulative_counts=count)
-        for name, count in (('generator', 1), ('critic', 4))})
+    wrappers = OptimWrapperDict(
+        **{
+            name: OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1), accumulative_counts=count)
+            for name, count in (('generator', 1), ('critic', 4))
+        }
+    )
     runner = make_runner(tmp_path)
     runner.optim_wrapper = wrappers
     with pytest.raises(ValueError, match='accumulative_counts=4'):
@@ -282,6 +294,7 @@ def test_a_resumed_run_needs_no_file_to_begin_with(tmp_path, make_runner):
 
 # --- which checkpoint a run goes on from
 
+
 def test_a_new_run_moves_those_of_a_former_one_aside(tmp_path, make_runner):
     make_runner(tmp_path).train()
     runner = make_runner(tmp_path, max_iters=2)
@@ -304,7 +317,10 @@ def test_the_newest_of_the_work_dir(tmp_path, make_runner, resume):
     runner.train()
     assert runner._load_from == str(tmp_path / 'run' / 'iter_4.pth')
     assert [name for name in files(tmp_path / 'run') if name.endswith('.pth')] == [
-        'iter_2.pth', 'iter_4.pth', 'iter_6.pth']
+        'iter_2.pth',
+        'iter_4.pth',
+        'iter_6.pth',
+    ]
 
 
 def test_those_after_the_resumed_one_are_moved_aside(tmp_path, make_runner):
@@ -335,6 +351,7 @@ def test_weights_that_broke_are_not_stored(tmp_path, make_runner):
 
 # --- files that cannot be used
 
+
 class Malicious:
     def __init__(self, path):
         self.path = path
@@ -352,7 +369,7 @@ def good(tmp_path, make_runner):
 @pytest.mark.parametrize('share', [0.0, 0.01, 0.5, 0.99])
 def test_truncated(tmp_path, good, make_runner, share):
     path = tmp_path / 'iter_9.pth'
-    path.write_bytes(good.read_bytes()[:int(share * good.stat().st_size)])
+    path.write_bytes(good.read_bytes()[: int(share * good.stat().st_size)])
     with pytest.raises(CheckpointError, match=r'iter_9\.pth (is broken or truncated|holds Python objects)') as caught:
         read_checkpoint(path)
     assert '\n' not in str(caught.value)

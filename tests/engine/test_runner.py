@@ -51,8 +51,7 @@ def make_runner(work_dir, launcher='pytorch', **kwargs):
     return StrictRunner(
         model=Regression(),
         work_dir=str(work_dir),
-        train_dataloader=dict(
-            dataset=Ones(), sampler=dict(type='InfiniteSampler'), batch_size=2, num_workers=0),
+        train_dataloader=dict(dataset=Ones(), sampler=dict(type='InfiniteSampler'), batch_size=2, num_workers=0),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(checkpoint=dict(type='WholeCheckpointHook', by_epoch=False, interval=2)),
@@ -98,13 +97,18 @@ def test_losses_of_all_processes_are_averaged_in_place(monkeypatch):
 
 # --- batches
 
+
 def make_plain_runner(work_dir, name, size=8, by_epoch=True, accumulate=1, batch=2, **kwargs):
     return StrictRunner(
         model=Regression(),
         work_dir=str(work_dir),
         train_dataloader=dict(
-            dataset=Ones(size), batch_size=batch, num_workers=0, drop_last=True,
-            sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True)),
+            dataset=Ones(size),
+            batch_size=batch,
+            num_workers=0,
+            drop_last=True,
+            sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulate),
         default_hooks=dict(checkpoint=dict(type='WholeCheckpointHook', by_epoch=by_epoch, interval=2)),
@@ -126,8 +130,9 @@ def test_too_few_samples_for_a_batch(tmp_path):
 
 
 def test_memory_is_pinned_for_a_gpu_alone(recwarn):
-    loader = StrictRunner.build_dataloader(dict(
-        dataset=Ones(), sampler=dict(type='DefaultSampler'), batch_size=2, num_workers=0, pin_memory=True), seed=0)
+    loader = StrictRunner.build_dataloader(
+        dict(dataset=Ones(), sampler=dict(type='DefaultSampler'), batch_size=2, num_workers=0, pin_memory=True), seed=0
+    )
     assert len(list(loader)) == 4 and loader.pin_memory is torch.cuda.is_available()
     assert not [warning for warning in recwarn if 'pin_memory' in str(warning.message)]
 
@@ -135,10 +140,12 @@ def test_memory_is_pinned_for_a_gpu_alone(recwarn):
 @pytest.mark.parametrize(('accumulate', 'rate'), [(1, 0.1 * 2 / 16), (4, 0.1 * 2 * 4 / 16)])
 def test_the_rate_follows_the_batch_of_an_update(tmp_path, accumulate, rate):
     runner = make_plain_runner(
-        tmp_path, f'scaled_{accumulate}', accumulate=accumulate, auto_scale_lr=dict(enable=True, base_batch_size=16))
+        tmp_path, f'scaled_{accumulate}', accumulate=accumulate, auto_scale_lr=dict(enable=True, base_batch_size=16)
+    )
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(rate)]
     runner = make_plain_runner(
-        tmp_path, f'plain_{accumulate}', accumulate=accumulate, auto_scale_lr=dict(enable=False, base_batch_size=16))
+        tmp_path, f'plain_{accumulate}', accumulate=accumulate, auto_scale_lr=dict(enable=False, base_batch_size=16)
+    )
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'] == [0.1]

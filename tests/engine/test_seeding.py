@@ -19,7 +19,7 @@ def draw(iteration, seed=0):
 def test_seeds_fit_everywhere_and_differ():
     seeds = [mix_seed(*numbers) for numbers in itertools.product(range(3), range(3), range(200))]
     assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2 ** 63 for seed in seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
     assert mix_seed(1, 2) != mix_seed(2, 1) and mix_seed(0) != mix_seed(0, 0, 1)
     assert mix_seed(5, 2, 10, 0) == mix_seed(5, 2, 10, 0) == 6639576614382403468  # stays over versions
 
@@ -59,9 +59,17 @@ class Dice(torch.utils.data.Dataset):
 
 def load(epoch, **options):
     """What two workers draw in an epoch."""
-    loader = StrictRunner.build_dataloader(dict(
-        dataset=Dice(), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2, num_workers=2,
-        collate_fn=dict(type='default_collate'), **options), seed=0)
+    loader = StrictRunner.build_dataloader(
+        dict(
+            dataset=Dice(),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            batch_size=2,
+            num_workers=2,
+            collate_fn=dict(type='default_collate'),
+            **options,
+        ),
+        seed=0,
+    )
     SeedIterationHook().before_train_epoch(SimpleNamespace(seed=0, epoch=epoch))
     return torch.cat([batch['inputs'] for batch in loader])
 

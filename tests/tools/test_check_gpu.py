@@ -9,19 +9,31 @@ import pytest
 @pytest.fixture
 def check_gpu(tmp_path, repo_root):
     """Function that runs the script; the stand-in for Python fails when its arguments hold `broken`."""
-    for name, lines in (('python', 'case "$*" in *"$BROKEN"*) echo "no luck"; exit 3;; esac'),
-                        ('compute-sanitizer', 'while [ "$1" != "$PYTHON" ]; do shift; done; exec "$@"'),
-                        ('nvidia-smi', 'echo one GPU')):
+    for name, lines in (
+        ('python', 'case "$*" in *"$BROKEN"*) echo "no luck"; exit 3;; esac'),
+        ('compute-sanitizer', 'while [ "$1" != "$PYTHON" ]; do shift; done; exec "$@"'),
+        ('nvidia-smi', 'echo one GPU'),
+    ):
         path = tmp_path / 'bin' / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f'#!/bin/sh\n{lines}\n')
         path.chmod(0o755)
 
     def run(*arguments, broken='nothing'):
-        variables = {**os.environ, 'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', 'BROKEN': broken,
-                     'PYTHON': str(tmp_path / 'bin' / 'python')}
-        done = subprocess.run(['bash', 'tools/check_gpu.sh', tmp_path / 'out', *arguments], cwd=repo_root,
-                              env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        variables = {
+            **os.environ,
+            'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}',
+            'BROKEN': broken,
+            'PYTHON': str(tmp_path / 'bin' / 'python'),
+        }
+        done = subprocess.run(
+            ['bash', 'tools/check_gpu.sh', tmp_path / 'out', *arguments],
+            cwd=repo_root,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         lines = (tmp_path / 'out' / 'summary.txt').read_text().splitlines()
         return done, {line[:28].rstrip(): line[28:].split()[0] for line in lines}
 
@@ -32,8 +44,16 @@ def test_every_step_runs_and_is_logged(check_gpu, tmp_path):
     done, steps = check_gpu()
     assert done.returncode == 0, done.stdout
     assert set(steps.values()) == {'ok'}
-    assert {'build', 'gpu', 'report', 'tests on the GPU', 'memcheck', 'racecheck', 'synccheck',
-            'operators, bf16'} <= set(steps)
+    assert {
+        'build',
+        'gpu',
+        'report',
+        'tests on the GPU',
+        'memcheck',
+        'racecheck',
+        'synccheck',
+        'operators, bf16',
+    } <= set(steps)
     log = (tmp_path / 'out' / 'log.txt').read_text()
     assert 'one GPU' in log
     assert 'DUALATTN_BUILD=cuda' in log
@@ -43,7 +63,12 @@ def test_a_failed_step_is_reported_and_does_not_stop_the_others(check_gpu):
     done, steps = check_gpu(broken='-m pytest')
     assert done.returncode == 1
     assert {name for name, status in steps.items() if status == 'FAILED'} == {
-        'tests on the GPU', 'tests of the operators', 'memcheck', 'racecheck', 'synccheck'}
+        'tests on the GPU',
+        'tests of the operators',
+        'memcheck',
+        'racecheck',
+        'synccheck',
+    }
     assert steps['operators, fp32'] == 'ok'
     assert 'no luck' in done.stdout
 

@@ -23,6 +23,7 @@ def tool(repo_root):
 @pytest.fixture
 def make_files(tmp_path, repo_root, make_photos):
     """Function that writes a tiny classifier's config and checkpoint and two photographs; returns the arguments."""
+
     def make(classes, stored=None):
         cfg = Config.fromfile(str(repo_root / 'configs' / 'cls' / 'dualattn_t_in1k.py'))
         cfg.model.backbone.update(num_classes=len(classes), **NETWORK)
@@ -35,8 +36,14 @@ def make_files(tmp_path, repo_root, make_photos):
         torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
         cfg.dump(tmp_path / 'config.py')
         photos = make_photos(tmp_path / 'photos', 2)
-        return [str(photos / '00.png'), str(photos / '01.png'), '--config', str(tmp_path / 'config.py'),
-                '--checkpoint', str(tmp_path / 'weights.pth')]
+        return [
+            str(photos / '00.png'),
+            str(photos / '01.png'),
+            '--config',
+            str(tmp_path / 'config.py'),
+            '--checkpoint',
+            str(tmp_path / 'weights.pth'),
+        ]
 
     return make
 

@@ -301,7 +301,8 @@ def test_terminated_it_leaves_no_half_file(photos, tmp_path, weights):
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(TOOL.parents[1]))
     args = [TOOL, photos / 'a.png', '-o', 'out', '--weights', weights, '--size', '32', '--device', 'cpu']
     stopped = subprocess.run(
-        [sys.executable, '-c', STOPPED_HALFWAY, *args], capture_output=True, text=True, env=env, cwd=tmp_path)
+        [sys.executable, '-c', STOPPED_HALFWAY, *args], capture_output=True, text=True, env=env, cwd=tmp_path
+    )
     assert stopped.returncode == 130 and 'run the same command again' in stopped.stderr
     assert os.listdir(tmp_path / 'out') == []
 

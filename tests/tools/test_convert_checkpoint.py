@@ -12,8 +12,16 @@ from colorization.checkpoint_ddcolor import released_name, unused_tensors
 from colorization.models import build_network
 
 SMALL = dict(
-    type='DDColor', encoder='convnext_atto', encoder_kwargs=dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
-    decoder_dims=(16, 16, 8, 8), num_queries=6, depth=3, num_heads=2, mlp_ratio=2.0, inference_size=64)
+    type='DDColor',
+    encoder='convnext_atto',
+    encoder_kwargs=dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
+    decoder_dims=(16, 16, 8, 8),
+    num_queries=6,
+    depth=3,
+    num_heads=2,
+    mlp_ratio=2.0,
+    inference_size=64,
+)
 
 
 @pytest.fixture
@@ -136,8 +144,22 @@ def test_heat_maps_for_both_systems(visualize, weights, tiny_mpt, make_photos, t
     sizes = []  # in columns
     for name, count in (('weights', 3), ('mpt', 4)):
         out = tmp_path / f'{name}.png'
-        assert visualize(photos, '-o', out, '--weights', tmp_path / f'{name}.safetensors', '--count', count,
-                         '--size', 64, '--tile', 40) == 0
+        assert (
+            visualize(
+                photos,
+                '-o',
+                out,
+                '--weights',
+                tmp_path / f'{name}.safetensors',
+                '--count',
+                count,
+                '--size',
+                64,
+                '--tile',
+                40,
+            )
+            == 0
+        )
         sheet = Image.open(out)
         sizes.append((sheet.width - 4) // 44)
         for column in range(2, sizes[-1]):  # in the columns of the maps, from blue to red

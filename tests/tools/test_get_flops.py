@@ -22,6 +22,7 @@ def tool(repo_root):
 @pytest.fixture
 def run(tool, capsys):
     """The tool's main; returns what it printed, and expects nothing on standard error."""
+
     def call(*args):
         tool.main([str(arg) for arg in args])
         printed = capsys.readouterr()
@@ -115,13 +116,19 @@ def test_table(run):
     assert '| stages.3.blocks.0.1.attn ' in run('dualattn_tiny', '--shape', '32', '32', '--table', '6')
 
 
-@pytest.mark.parametrize('args, message', [
-    (['dualattn_tinny'], "'dualattn_tinny' is neither a timm model nor a config file .* did you mean dualattn_tiny"),
-    (['dualattn_tiny', '--shape', '16', '64'], r'at least 32 pixels, got \[16, 64\]'),
-    (['missing.py'], 'no config file at missing.py'),
-    (['CONFIG', '--in-chans', '3'], '--in-chans is for a timm MODEL'),
-    (['OTHER'], 'is of another kind: there is a count for colorizers'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (
+            ['dualattn_tinny'],
+            "'dualattn_tinny' is neither a timm model nor a config file .* did you mean dualattn_tiny",
+        ),
+        (['dualattn_tiny', '--shape', '16', '64'], r'at least 32 pixels, got \[16, 64\]'),
+        (['missing.py'], 'no config file at missing.py'),
+        (['CONFIG', '--in-chans', '3'], '--in-chans is for a timm MODEL'),
+        (['OTHER'], 'is of another kind: there is a count for colorizers'),
+    ],
+)
 def test_refusals(tool, config, tmp_path, args, message, capsys):
     other = tmp_path / 'other.py'
     other.write_text("model = dict(type='MaskRCNN')\n")

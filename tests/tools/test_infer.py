@@ -69,11 +69,14 @@ def test_names_are_settled_before_the_work(run, photos, tmp_path, capsys):
     assert 'holds none of .jpg' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    (None, 'FileNotFoundError: no config file at'),
-    ("default_scope = 'mmengine'", "is no config of a detector: its default_scope is 'mmengine'"),
-    ("default_scope = 'mmdet'", 'FileNotFoundError: no checkpoint at'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (None, 'FileNotFoundError: no config file at'),
+        ("default_scope = 'mmengine'", "is no config of a detector: its default_scope is 'mmengine'"),
+        ("default_scope = 'mmdet'", 'FileNotFoundError: no checkpoint at'),
+    ],
+)
 def test_configs_that_cannot_be_used(tool, tmp_path, capsys, text, message):
     if text and 'mmdet' in text:
         pytest.importorskip('mmdet')

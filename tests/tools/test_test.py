@@ -58,9 +58,13 @@ def tool(repo_root):
 @pytest.fixture
 def config(tmp_path, repo_root, tiny_mpt, make_photos):
     path = tmp_path / 'colorizer.py'
-    path.write_text(COLORIZER.format(
-        runtime=str(repo_root / 'configs' / '_base_' / 'runtime' / 'colorize.py'),
-        generator=tiny_mpt, photos=str(make_photos(tmp_path / 'photos', 3, size=(32, 32)))))
+    path.write_text(
+        COLORIZER.format(
+            runtime=str(repo_root / 'configs' / '_base_' / 'runtime' / 'colorize.py'),
+            generator=tiny_mpt,
+            photos=str(make_photos(tmp_path / 'photos', 3, size=(32, 32))),
+        )
+    )
     return path
 
 
@@ -79,12 +83,24 @@ def test(tool, tmp_path, monkeypatch, request):
         nonlocal count
         count += 1
         work_dir = tmp_path / f'run_{count}'
-        monkeypatch.setattr(sys, 'argv', [
-            'test.py', str(config), str(checkpoint), '--work-dir', str(work_dir), *map(str, args), '--cfg-options',
-            f'experiment_name={request.node.name}_{count}', *options])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'test.py',
+                str(config),
+                str(checkpoint),
+                '--work-dir',
+                str(work_dir),
+                *map(str, args),
+                '--cfg-options',
+                f'experiment_name={request.node.name}_{count}',
+                *options,
+            ],
+        )
         tool.main()
-        log, = (path.read_text() for path in work_dir.glob('*/*.log'))
-        metrics, = (path.read_text() for path in work_dir.glob('*/*.json'))
+        (log,) = (path.read_text() for path in work_dir.glob('*/*.log'))
+        (metrics,) = (path.read_text() for path in work_dir.glob('*/*.json'))
         return log, json.loads(metrics)
 
     return test
@@ -109,8 +125,9 @@ def test_a_checkpoint_needs_no_other_weights(test, config, weights, tmp_path):
     assert exported['color/PSNR'] == trained['color/PSNR']
 
 
-@pytest.mark.parametrize('option', ['test_dataloder.dataset.data_root=nowhere', 'val_dataloader.batch_size=1',
-                                    'load_from=x.pth'])
+@pytest.mark.parametrize(
+    'option', ['test_dataloder.dataset.data_root=nowhere', 'val_dataloader.batch_size=1', 'load_from=x.pth']
+)
 def test_options_that_nothing_reads(test, config, weights, option):
     name = option.split('.')[0].split('=')[0]
     assert refuse(test, config, weights, options=[option]).startswith(f'--cfg-options: {name} would have no effect')
@@ -128,10 +145,11 @@ def test_a_missing_config_is_one_line(test, tmp_path, weights):
 
 # --- FID
 
+
 def test_fid_joins_the_metrics(test, config, weights, tmp_path, monkeypatch):
     class Means(torch.nn.Module):
         def forward(self, images):
-            return images.double().mean(dim=(2, 3)),
+            return (images.double().mean(dim=(2, 3)),)
 
     monkeypatch.setattr(FID, 'network', Means())
     (tmp_path / 'inception.pth').write_bytes(b'stands for Inception')
@@ -154,6 +172,7 @@ def test_fid_that_cannot_be_had(test, config, weights, tmp_path):
 
 
 # --- classifiers
+
 
 @pytest.mark.mm
 def test_exported_weights_of_a_classifier(test, tmp_path, make_photos):

@@ -103,11 +103,13 @@ def config(tmp_path, repo_root, tiny_mpt, make_photos):
     """Config of a tiny training with every moving part of a real one but validation; at home in its own folder."""
     tiny_mpt['encoder_kwargs']['drop_path_rate'] = 0.2  # random numbers matter
     path = tmp_path / 'tiny.py'
-    path.write_text(CONFIG.format(
-        runtime=str(repo_root / 'configs' / '_base_' / 'runtime' / 'colorize.py'),
-        generator=tiny_mpt,
-        photos=str(make_photos(tmp_path / 'photos', 9)),
-    ))
+    path.write_text(
+        CONFIG.format(
+            runtime=str(repo_root / 'configs' / '_base_' / 'runtime' / 'colorize.py'),
+            generator=tiny_mpt,
+            photos=str(make_photos(tmp_path / 'photos', 9)),
+        )
+    )
     return path
 
 
@@ -125,9 +127,21 @@ def train(tool, config, tmp_path, monkeypatch, request):
         count += 1
         work_dir = tmp_path / work_dir
         name = f'{request.node.name}_{count}'  # mmengine wants each run of a process to have its own
-        monkeypatch.setattr(sys, 'argv', [
-            str(TOOL), str(config), '--work-dir', str(work_dir), *map(str, args),
-            '--cfg-options', f'experiment_name={name}', 'log_level=WARNING', *options])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                str(TOOL),
+                str(config),
+                '--work-dir',
+                str(work_dir),
+                *map(str, args),
+                '--cfg-options',
+                f'experiment_name={name}',
+                'log_level=WARNING',
+                *options,
+            ],
+        )
         tool.main()
         # lets the workers go at once: found by the garbage collector, torch waits 5 s for each
         for runner in runners:
@@ -157,24 +171,33 @@ def refuse(train, *args, error=SystemExit, **kwargs):
 
 # --- killed and resumed
 
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_kill_and_resume_is_an_undisturbed_run(train, config, tmp_path, num_workers):
     (tmp_path / 'killed.py').write_text(KILLED)
     (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
     # the penalty draws random numbers too
-    options = [f'train_dataloader.num_workers={num_workers}', f'train_dataloader.persistent_workers={num_workers > 0}',
-               'model.gradient_penalty.type=GradientPenalty']
+    options = [
+        f'train_dataloader.num_workers={num_workers}',
+        f'train_dataloader.persistent_workers={num_workers > 0}',
+        'model.gradient_penalty.type=GradientPenalty',
+    ]
     whole = train('whole', options=options)
 
     environment = {**ENVIRONMENT, 'PYTHONPATH': os.pathsep.join([ENVIRONMENT['PYTHONPATH'], str(tmp_path)])}
     killed = subprocess.run(
         [sys.executable, TOOL, tmp_path / 'killed.py', '--work-dir', tmp_path / 'cut', '--cfg-options', *options],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert find_latest_checkpoint(tmp_path / 'cut').name == 'iter_4.pth'
     train('cut', '--resume', options=options)
 
-    expected, = read_losses(whole)
+    (expected,) = read_losses(whole)
     before, after = read_losses(tmp_path / 'cut')
     assert list(expected) == [1, 2, 3, 4, 5, 6] and list(after) == [5, 6]
     assert set(expected[6]) == {'loss', 'loss_pix', 'loss_g', 'loss_critic', 'loss_gp', 'd_real', 'd_fake'}
@@ -196,6 +219,7 @@ def test_resume_from_a_named_checkpoint(train, capsys):
 
 # --- several processes
 
+
 def test_two_processes_are_one_with_twice_the_batch(train, config, tmp_path, tiny_mpt):
     config.write_text(config.read_text().replace("'drop_path_rate': 0.2", "'drop_path_rate': 0.0"))
     # two batches for one update: gradients are not exchanged after the first of them
@@ -204,9 +228,28 @@ def test_two_processes_are_one_with_twice_the_batch(train, config, tmp_path, tin
     one = train('one', options=[*options, 'train_dataloader.batch_size=4'])
     two = tmp_path / 'two'
     run = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', TOOL, config,
-         '--launcher', 'pytorch', '--work-dir', two, '--cfg-options', *options],
-        env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc-per-node',
+            '2',
+            TOOL,
+            config,
+            '--launcher',
+            'pytorch',
+            '--work-dir',
+            two,
+            '--cfg-options',
+            *options,
+        ],
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
 
     (expected,), (found,) = read_losses(one), read_losses(two)
@@ -234,10 +277,13 @@ def test_other_launchers_need_a_gpu(train):
 
 # --- flags
 
+
 def test_a_whole_run_leaves_everything(train, config, tmp_path, make_photos):
     """With validation and all hooks of the runtime that ships."""
     text = config.read_text()
-    text = text[:text.index('custom_hooks')] + f"""
+    text = (
+        text[: text.index('custom_hooks')]
+        + f"""
 train_cfg.update(val_interval=3, max_iters=3)
 val_cfg = dict(type='ValLoop')
 val_dataloader = dict(
@@ -245,6 +291,7 @@ val_dataloader = dict(
     dataset=dict(type='ColorImageDataset', data_root={str(make_photos(tmp_path / 'val', 3, size=(32, 32)))!r}))
 val_evaluator = [dict(type='Colorfulness'), dict(type='MeanChroma'), dict(type='PSNR')]
 """
+    )
     config.write_text(text)
     work_dir = train('run')
     assert {'iter_3.pth', 'weights.safetensors', 'curve.png', 'tiny.py'} <= {path.name for path in work_dir.iterdir()}
@@ -317,20 +364,24 @@ def test_tool_is_short():
 
 # --- bad input
 
+
 def test_missing_data(train, tmp_path):
     message = refuse(train, 'run', options=[f'train_dataloader.dataset.data_root={tmp_path}/nowhere'])
     assert message.startswith('FileNotFoundError') and f'{tmp_path}/nowhere' in message
     assert 'configs/colorize/mpt_demo.py' in message and 'train_dataloader.dataset.data_root' in message
 
 
-@pytest.mark.parametrize(('option', 'name'), [
-    ('model.generater.type=MPT', 'generater'),
-    ('model.generator.num_querys=3', 'num_querys'),
-    ('model.critic.channels=3', 'channels'),
-    ('model.generator.encoder_kwargs.windows=3', 'windows'),
-    ('train_dataloader.dataset.folder=x', 'folder'),
-    ('train_cfg.max_iter=5', 'max_iter'),
-])
+@pytest.mark.parametrize(
+    ('option', 'name'),
+    [
+        ('model.generater.type=MPT', 'generater'),
+        ('model.generator.num_querys=3', 'num_querys'),
+        ('model.critic.channels=3', 'channels'),
+        ('model.generator.encoder_kwargs.windows=3', 'windows'),
+        ('train_dataloader.dataset.folder=x', 'folder'),
+        ('train_cfg.max_iter=5', 'max_iter'),
+    ],
+)
 def test_unknown_keys_are_named(train, option, name):
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
         train('run', options=[option])
@@ -348,7 +399,7 @@ def test_printed_commands_work_as_they_stand(tool, repo_root, make_photos, tmp_p
     commands = [shlex.split(line) for line in text.replace('\\\n', '').splitlines() if 'tools/train.py' in line]
     configs = []
     for command in commands:
-        monkeypatch.setattr(sys, 'argv', command[command.index('tools/train.py'):])
+        monkeypatch.setattr(sys, 'argv', command[command.index('tools/train.py') :])
         configs.append(tool.load_config(tool.parse_args()))
         if 'torchrun' in command:  # as in the paper, whatever the number of processes
             processes = int(command[command.index('--nproc-per-node') + 1])
@@ -360,9 +411,17 @@ def test_printed_commands_work_as_they_stand(tool, repo_root, make_photos, tmp_p
 
 
 def test_a_loss_that_is_no_number(train, tmp_path):
-    message = refuse(train, 'run', options=[
-        'optim_wrapper.generator.optimizer.lr=1e30', 'default_hooks.checkpoint.interval=1', 'model.critic=None',
-        'model.adversarial_loss=None', 'optim_wrapper.critic=None'])
+    message = refuse(
+        train,
+        'run',
+        options=[
+            'optim_wrapper.generator.optimizer.lr=1e30',
+            'default_hooks.checkpoint.interval=1',
+            'model.critic=None',
+            'model.adversarial_loss=None',
+            'optim_wrapper.critic=None',
+        ],
+    )
     assert message.startswith('TrainingDivergedError: iteration ')
     latest = find_latest_checkpoint(tmp_path / 'run')
     assert (f'The last good checkpoint is {latest}' if latest else 'There is no checkpoint yet') in message
@@ -374,25 +433,44 @@ def test_checkpoints_that_cannot_be_used(train, tmp_path):
     assert '--resume: no checkpoint at' in refuse(train, 'run', '--resume', tmp_path / 'iter_9.pth')
     good = train('good', options=['train_cfg.max_iters=2']) / 'iter_2.pth'
     broken = tmp_path / 'iter_9.pth'
-    broken.write_bytes(good.read_bytes()[:good.stat().st_size // 2])
+    broken.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     message = refuse(train, 'run', '--resume', broken)
     assert message.startswith(f'CheckpointError: {broken} is broken or truncated')
 
     other = ['model.generator.num_queries=9']
-    for message in (refuse(train, 'run', '--resume', good, options=other),
-                    refuse(train, 'run', options=[*other, f'load_from={good}'])):
+    for message in (
+        refuse(train, 'run', '--resume', good, options=other),
+        refuse(train, 'run', options=[*other, f'load_from={good}']),
+    ):
         assert message.startswith(f'CheckpointError: {good} is not of this model')
         # the generator's two, and those of its average
         assert '4 misshapen (' in message and 'generator.color_decoder.queries (6, 16) instead of (9, 16)' in message
-    assert 'critic.layers.0.weight' in refuse(train, 'run', '--resume', good, options=[
-        'model.critic=None', 'model.adversarial_loss=None', 'optim_wrapper.critic=None'])
+    assert 'critic.layers.0.weight' in refuse(
+        train,
+        'run',
+        '--resume',
+        good,
+        options=['model.critic=None', 'model.adversarial_loss=None', 'optim_wrapper.critic=None'],
+    )
 
 
 def test_errors_reach_the_shell(config, tmp_path):
     """Exit status and one line, no traceback."""
     run = subprocess.run(
-        [sys.executable, TOOL, config, '--work-dir', tmp_path / 'run', '--cfg-options',
-         'train_dataloader.dataset.data_root=nowhere'],
-        env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        [
+            sys.executable,
+            TOOL,
+            config,
+            '--work-dir',
+            tmp_path / 'run',
+            '--cfg-options',
+            'train_dataloader.dataset.data_root=nowhere',
+        ],
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith('FileNotFoundError: ')

@@ -24,14 +24,23 @@ def coco(tmp_path):
             pixels = np.full((64, 96, 3), 200, np.uint8)
             for j, color in enumerate([(220, 30, 30), (30, 30, 220)]):
                 x, y, w, h = 6 + 44 * j + 3 * i, 8 + 5 * i, 30, 26 + 4 * j
-                pixels[y:y + h, x:x + w] = color
-                annotations.append(dict(
-                    id=10 * (i + 1) + j, image_id=i + 1, category_id=[3, 7][j], bbox=[x, y, w, h], area=w * h,
-                    iscrowd=0, segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]]))
+                pixels[y : y + h, x : x + w] = color
+                annotations.append(
+                    dict(
+                        id=10 * (i + 1) + j,
+                        image_id=i + 1,
+                        category_id=[3, 7][j],
+                        bbox=[x, y, w, h],
+                        area=w * h,
+                        iscrowd=0,
+                        segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
+                    )
+                )
             Image.fromarray(pixels).save(root / split / f'{i}.png')
             images.append(dict(id=i + 1, file_name=f'{i}.png', width=96, height=64))
-        content = dict(images=images, annotations=annotations,
-                       categories=[dict(id=3, name='red'), dict(id=7, name='blue')])
+        content = dict(
+            images=images, annotations=annotations, categories=[dict(id=3, name='red'), dict(id=7, name='blue')]
+        )
         write_annotations(root, content, split)
     return root, content
 
@@ -70,18 +79,30 @@ def detector_config(coco, tmp_path, repo_root, monkeypatch, request):
         for split, part in (('train', 'train2017'), ('val', 'val2017'), ('test', 'val2017')):
             loader = cfg[f'{split}_dataloader']
             loader.update(num_workers=0, persistent_workers=False)
-            loader.dataset.update(data_root=str(root), ann_file=f'annotations/instances_{part}.json',
-                                  data_prefix=dict(img=f'{part}/'), metainfo=dict(classes=('red', 'blue')))
+            loader.dataset.update(
+                data_root=str(root),
+                ann_file=f'annotations/instances_{part}.json',
+                data_prefix=dict(img=f'{part}/'),
+                metainfo=dict(classes=('red', 'blue')),
+            )
             for step in loader.dataset.pipeline:
                 for key, value in dict(scales=[(96, 96)], scale=(96, 96), size=(96, 96), crop_size=(96, 96)).items():
                     if key in step:
                         step[key] = value
         for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
             evaluator.ann_file = str(root / 'annotations' / 'instances_val2017.json')
-        cfg.merge_from_dict({
-            'work_dir': str(tmp_path / 'run'), 'log_level': 'WARNING', 'default_hooks.logger.interval': 1,
-            'experiment_name': f'{request.node.name}_{count}', 'visualizer.name': f'{request.node.name}_{count}',
-            'train_cfg.max_epochs': 1, 'param_scheduler.0.end': 1, **options})
+        cfg.merge_from_dict(
+            {
+                'work_dir': str(tmp_path / 'run'),
+                'log_level': 'WARNING',
+                'default_hooks.logger.interval': 1,
+                'experiment_name': f'{request.node.name}_{count}',
+                'visualizer.name': f'{request.node.name}_{count}',
+                'train_cfg.max_epochs': 1,
+                'param_scheduler.0.end': 1,
+                **options,
+            }
+        )
         return cfg
 
     yield make

@@ -37,6 +37,7 @@ def images(height=70, width=45):
 
 # --- maps
 
+
 @pytest.mark.parametrize('size', [(32, 32), (64, 96), (70, 45), (33, 100)])
 def test_strides_and_channels(build, size):
     backbone = build()
@@ -50,8 +51,11 @@ def test_strides_and_channels(build, size):
 def test_variants_are_those_of_timm():
     """The sizes that FPN is told in the configs."""
     with torch.device('meta'):
-        for name, channels in [('dualattn_tiny', (96, 192, 384, 768)), ('dualattn_small', (96, 192, 384, 768)),
-                               ('dualattn_base', (128, 256, 512, 1024))]:
+        for name, channels in [
+            ('dualattn_tiny', (96, 192, 384, 768)),
+            ('dualattn_small', (96, 192, 384, 768)),
+            ('dualattn_base', (128, 256, 512, 1024)),
+        ]:
             backbone = DualAttn(model_name=name)
             assert backbone.out_channels == channels
             expected = sum(p.numel() for n, p in timm.create_model(name).named_parameters() if not n.startswith('head'))
@@ -82,18 +86,21 @@ def test_every_parameter_gets_a_gradient(build, kwargs):
     assert [name for name, parameter in backbone.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(model_name='dualattn_huge'), 'dualattn_tiny.* got .dualattn_huge'),
-    (dict(model_name='resnet50'), 'one of .*dualattn_base'),
-    (dict(out_indices=(0, 4)), r'0 to 3 at most; got \(0, 4\)'),
-    (dict(out_indices=(2, 1)), 'ascend'),
-    (dict(out_indices=()), 'ascend'),
-    (dict(frozen_stages=5), 'up to 4; got 5'),
-    (dict(frozen_stages=-2), 'got -2'),
-    (dict(init_cfg=dict(type='Kaiming')), 'init_cfg has to be'),
-    (dict(init_cfg=dict(type='Pretrained')), 'init_cfg has to be'),
-    (dict(init_cfg=dict(type='Pretrained', checkpoint='a', map_location='cpu')), 'init_cfg has to be'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(model_name='dualattn_huge'), 'dualattn_tiny.* got .dualattn_huge'),
+        (dict(model_name='resnet50'), 'one of .*dualattn_base'),
+        (dict(out_indices=(0, 4)), r'0 to 3 at most; got \(0, 4\)'),
+        (dict(out_indices=(2, 1)), 'ascend'),
+        (dict(out_indices=()), 'ascend'),
+        (dict(frozen_stages=5), 'up to 4; got 5'),
+        (dict(frozen_stages=-2), 'got -2'),
+        (dict(init_cfg=dict(type='Kaiming')), 'init_cfg has to be'),
+        (dict(init_cfg=dict(type='Pretrained')), 'init_cfg has to be'),
+        (dict(init_cfg=dict(type='Pretrained', checkpoint='a', map_location='cpu')), 'init_cfg has to be'),
+    ],
+)
 def test_refused_arguments(build, kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
@@ -105,6 +112,7 @@ def test_unknown_keyword(build):
 
 
 # --- freezing and memory
+
 
 @pytest.mark.parametrize('frozen', [-1, 0, 1, 4])
 def test_frozen_stages(build, frozen):
@@ -146,6 +154,7 @@ def test_drop_path_reaches_the_blocks(build):
 
 # --- weights
 
+
 def save(path, weights):
     if path.suffix == '.safetensors':
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
@@ -170,8 +179,9 @@ def test_weights_of_timm(build, classifier, tmp_path, form):
         weights = dict(state_dict=old, state_dict_ema=weights, args=argparse.Namespace(model='dualattn_tiny'), epoch=3)
     if form == 'timm_features.pth':
         net = timm.create_model('dualattn_tiny', features_only=True, **TINY)
-        net.load_state_dict({name.replace('stages.', 'stages_', 1): weights[name]
-                             for name in weights if not name.startswith('head')})
+        net.load_state_dict(
+            {name.replace('stages.', 'stages_', 1): weights[name] for name in weights if not name.startswith('head')}
+        )
         weights = net.state_dict()
     backbone = load(build, save(path, weights), output_norm=False)
     expected = classifier.eval().forward_intermediates(images(), intermediates_only=True)
@@ -191,8 +201,10 @@ def test_weights_inside_a_larger_model(build, classifier, tmp_path):
     part = load(build, path, 'backbone.', out_indices=(1,))
     torch.testing.assert_close(part(images())[0], source.eval()(images())[1])
 
-    path = save(tmp_path / 'classifier.pth',
-                dict(state_dict={f'backbone.{name}': tensor for name, tensor in classifier.state_dict().items()}))
+    path = save(
+        tmp_path / 'classifier.pth',
+        dict(state_dict={f'backbone.{name}': tensor for name, tensor in classifier.state_dict().items()}),
+    )
     backbone = load(build, path, 'backbone.')
     assert torch.equal(backbone.model.stem.conv.weight, classifier.stem.conv.weight)
     assert backbone.norm0.weight.eq(1).all()
@@ -205,16 +217,32 @@ def test_weights_are_loaded_once(build, classifier, tmp_path):
     assert backbone.model.stem.conv.weight.eq(0).all()
 
 
-@pytest.mark.parametrize(('change', 'prefix', 'message'), [
-    (lambda weights: weights.pop('stages.2.blocks.1.0.norm1.weight'), None,
-     'is not of this model: 1 missing .model.stages.2.blocks.1.0.norm1.weight'),
-    (lambda weights: weights.update({'stages.0.extra': torch.zeros(1)}), None, '1 unexpected .model.stages.0.extra'),
-    (lambda weights: weights.update({'stem.conv.bias': torch.zeros(9)}), None,
-     r'1 misshapen .model.stem.conv.bias \(9,\) instead of \(8,\)'),
-    (lambda weights: None, 'backbone.',
-     r"no weights whose names begin with 'backbone.'; they begin with head., stages."),
-    (lambda weights: (weights.clear(), weights.update(epoch=3)), None, 'holds no weights that can be found'),
-])
+@pytest.mark.parametrize(
+    ('change', 'prefix', 'message'),
+    [
+        (
+            lambda weights: weights.pop('stages.2.blocks.1.0.norm1.weight'),
+            None,
+            'is not of this model: 1 missing .model.stages.2.blocks.1.0.norm1.weight',
+        ),
+        (
+            lambda weights: weights.update({'stages.0.extra': torch.zeros(1)}),
+            None,
+            '1 unexpected .model.stages.0.extra',
+        ),
+        (
+            lambda weights: weights.update({'stem.conv.bias': torch.zeros(9)}),
+            None,
+            r'1 misshapen .model.stem.conv.bias \(9,\) instead of \(8,\)',
+        ),
+        (
+            lambda weights: None,
+            'backbone.',
+            r"no weights whose names begin with 'backbone.'; they begin with head., stages.",
+        ),
+        (lambda weights: (weights.clear(), weights.update(epoch=3)), None, 'holds no weights that can be found'),
+    ],
+)
 def test_weights_that_do_not_fit(build, classifier, tmp_path, change, prefix, message):
     weights = classifier.state_dict()
     change(weights)
@@ -236,6 +264,7 @@ def test_files_that_are_no_weights(build, tmp_path):
 
 
 # --- layer-wise decay
+
 
 def test_layer_depth(build):
     backbone = build()
@@ -282,6 +311,7 @@ def test_learning_rates_fall_towards_the_stem(build):
 
 
 # --- graphs
+
 
 def test_fx(build):
     backbone = build().eval()

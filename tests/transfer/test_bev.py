@@ -19,8 +19,9 @@ PILLAR = dict(in_channels=64, out_channels=(64, 128, 256), strides=(2, 2, 2))
 
 def make_small(**kwargs):
     torch.manual_seed(0)
-    return DualAttnBEV(**{**dict(
-        in_channels=12, out_channels=(32, 64), depths=(1, 1), strides=(1, 2), window_size=3), **kwargs})
+    return DualAttnBEV(
+        **{**dict(in_channels=12, out_channels=(32, 64), depths=(1, 1), strides=(1, 2), window_size=3), **kwargs}
+    )
 
 
 @pytest.mark.parametrize('arguments', [VOXEL, PILLAR])
@@ -30,7 +31,8 @@ def test_maps_are_those_of_second(arguments, size):
     depths = (1,) * len(arguments['out_channels'])
     ours = DualAttnBEV(**arguments, depths=depths).eval()
     second = SECOND(
-        arguments['in_channels'], arguments['out_channels'], layer_nums=depths, layer_strides=arguments['strides'])
+        arguments['in_channels'], arguments['out_channels'], layer_nums=depths, layer_strides=arguments['strides']
+    )
     x = torch.randn(2, arguments['in_channels'], *size)
     with torch.no_grad():
         maps = ours(x)
@@ -45,8 +47,11 @@ def test_neck_takes_the_maps():
 
 
 def test_sda_comes_before_fca():
-    kinds = [type(module) for module in make_small(depths=(2, 1)).modules()
-             if isinstance(module, (SeparableDilatedAttention, FactorizedChannelAttention))]
+    kinds = [
+        type(module)
+        for module in make_small(depths=(2, 1)).modules()
+        if isinstance(module, (SeparableDilatedAttention, FactorizedChannelAttention))
+    ]
     assert kinds == [SeparableDilatedAttention, FactorizedChannelAttention] * 3
 
 
@@ -94,10 +99,13 @@ def test_initialisation_is_the_image_backbones():
     assert 0.018 < weights.std() < 0.022 and all(not module.bias.any() for module in linear)
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(depths=(1,)), '2, 1 and 2 entries'),
-    (dict(out_channels=(32, 65)), 'head_dim has to divide'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(depths=(1,)), '2, 1 and 2 entries'),
+        (dict(out_channels=(32, 65)), 'head_dim has to divide'),
+    ],
+)
 def test_wrong_arguments(change, message):
     with pytest.raises(ValueError, match=message):
         make_small(**change)

@@ -21,8 +21,13 @@ EVAL = dict(input_size=32)
 def build():
     def build(num_classes=3, model_name='dualattn_tiny', network=TINY, **kwargs):
         torch.manual_seed(0)
-        return MODELS.build(dict(
-            type='ImageClassifier', backbone=dict(model_name=model_name, num_classes=num_classes, **network), **kwargs))
+        return MODELS.build(
+            dict(
+                type='ImageClassifier',
+                backbone=dict(model_name=model_name, num_classes=num_classes, **network),
+                **kwargs,
+            )
+        )
 
     return build
 
@@ -42,6 +47,7 @@ def batch(size=2):
 
 
 # --- the model
+
 
 def test_modes(build):
     model = build().eval()
@@ -109,6 +115,7 @@ def test_weights_to_begin_with(build, tmp_path):
 
 # --- the data
 
+
 def test_folder_of_classes(folders):
     dataset = ClassFolder(str(folders / 'train'), EVAL)
     assert len(dataset) == 6 and dataset.metainfo == dict(classes=['bird', 'cat', 'dog'])
@@ -131,7 +138,7 @@ def test_imagenet_order(tmp_path, make_photos):
 def test_broken_photos_are_replaced(folders, caplog):
     (folders / 'train' / 'cat' / '00.png').write_bytes(b'no photograph')
     whole = (folders / 'train' / 'cat' / '01.png').read_bytes()
-    (folders / 'train' / 'cat' / '01.png').write_bytes(whole[:len(whole) // 2])
+    (folders / 'train' / 'cat' / '01.png').write_bytes(whole[: len(whole) // 2])
     for broken in (2, 3):
         with pytest.raises(DataError, match=rf'cat/0{broken - 2}\.png .*; repair or remove it, or, for training, set'):
             ClassFolder(str(folders / 'train'), EVAL)[broken]
@@ -174,11 +181,14 @@ def test_accuracy():
     scores = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     labels = torch.tensor([0, 1, 2, 2])
     for i in range(0, 4, 2):
-        evaluator.process([dict(scores=s, gt_label=t) for s, t in zip(scores[i:i + 2], labels[i:i + 2], strict=True)])
+        evaluator.process(
+            [dict(scores=s, gt_label=t) for s, t in zip(scores[i : i + 2], labels[i : i + 2], strict=True)]
+        )
     assert evaluator.evaluate(4) == {'accuracy/top1': 50.0, 'accuracy/top2': 75.0, 'accuracy/top5': 100.0}
 
 
 # --- whole runs
+
 
 @pytest.fixture
 def run(folders, monkeypatch, repo_root, request):
@@ -190,20 +200,36 @@ def run(folders, monkeypatch, repo_root, request):
         nonlocal count
         count += 1
         cfg = Config.fromfile(f'configs/cls/{name}.py')
-        cfg.merge_from_dict({
-            **{f'model.backbone.{key}': list(value) if isinstance(value, tuple) else value
-               for key, value in TINY.items()},
-            'model.backbone.num_classes': 3, 'train_cfg.max_epochs': 2, 'default_hooks.logger.interval': 1})
+        cfg.merge_from_dict(
+            {
+                **{
+                    f'model.backbone.{key}': list(value) if isinstance(value, tuple) else value
+                    for key, value in TINY.items()
+                },
+                'model.backbone.num_classes': 3,
+                'train_cfg.max_epochs': 2,
+                'default_hooks.logger.interval': 1,
+            }
+        )
         for split, part in (('train', 'train'), ('val', 'val'), ('test', 'val')):
-            cfg.merge_from_dict({
-                f'{split}_dataloader': dict(batch_size=2, num_workers=0),
-                f'{split}_dataloader.dataset': dict(data_root=str(folders / part), classes=None),
-                f'{split}_dataloader.dataset.transform.input_size': 32})
+            cfg.merge_from_dict(
+                {
+                    f'{split}_dataloader': dict(batch_size=2, num_workers=0),
+                    f'{split}_dataloader.dataset': dict(data_root=str(folders / part), classes=None),
+                    f'{split}_dataloader.dataset.transform.input_size': 32,
+                }
+            )
             if split != 'train':
                 cfg[f'{split}_dataloader'].persistent_workers = False
-        cfg.merge_from_dict(dict(
-            work_dir=str(folders / work_dir), experiment_name=f'{request.node.name}_{count}', log_level='WARNING',
-            visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]), **options))
+        cfg.merge_from_dict(
+            dict(
+                work_dir=str(folders / work_dir),
+                experiment_name=f'{request.node.name}_{count}',
+                log_level='WARNING',
+                visualizer=dict(vis_backends=[dict(type='LocalVisBackend')]),
+                **options,
+            )
+        )
         runner = StrictRunner.from_cfg(cfg)
         if test is not None:
             return runner.test()
@@ -223,8 +249,11 @@ def test_training_and_tuning(run, folders):
     assert stored['meta']['dataset_meta'] == dict(classes=['bird', 'cat', 'dog'])
     assert all(torch.equal(tensor, runner.model.state_dict()[name]) for name, tensor in stored['state_dict'].items())
 
-    tuned = run('dualattn_t_384_finetune', 'second', **{
-        'model.init_cfg.checkpoint': str(checkpoint), 'optim_wrapper.optimizer.lr': 1e-2})
+    tuned = run(
+        'dualattn_t_384_finetune',
+        'second',
+        **{'model.init_cfg.checkpoint': str(checkpoint), 'optim_wrapper.optimizer.lr': 1e-2},
+    )
     hook = next(hook for hook in tuned.hooks if hasattr(hook, 'ema_model'))
     average, trained = hook.ema_model.module.state_dict(), tuned.model.state_dict()
     stored = read_checkpoint(folders / 'second' / 'epoch_2.pth')['state_dict']
@@ -241,8 +270,14 @@ def test_resume_is_exact(run, folders, num_workers):
     whole = run('dualattn_t_in1k', 'whole', **{'train_cfg.max_epochs': 3}, **workers).model.state_dict()
     run('dualattn_t_in1k', 'cut', **{'train_cfg.max_epochs': 1}, **workers)
     (folders / 'cut' / 'epoch_1.pth').rename(folders / 'cut.pth')
-    resumed = run('dualattn_t_in1k', 'cut', load_from=str(folders / 'cut.pth'), resume=True,
-                  **{'train_cfg.max_epochs': 3}, **workers)
+    resumed = run(
+        'dualattn_t_in1k',
+        'cut',
+        load_from=str(folders / 'cut.pth'),
+        resume=True,
+        **{'train_cfg.max_epochs': 3},
+        **workers,
+    )
     assert resumed.iter == 9
     for name, tensor in resumed.model.state_dict().items():
         assert torch.equal(tensor, whole[name]), name

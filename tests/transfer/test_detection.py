@@ -26,6 +26,7 @@ CLASSES = ('red', 'blue')
 
 # --- annotations
 
+
 def write(root, content):
     path = root / 'annotations' / 'changed.json'
     path.write_text(json.dumps(content))
@@ -60,21 +61,32 @@ def change_categories(content):
         annotation['category_id'] -= 3
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (change_images, r'2 images are not in .*train2017: 2 \(gone_2.png\), 3 \(gone_3.png\)$'),
-    (change_boxes, r'4 annotations have a box outside of their image, or none: 10 \(\[70, 8, 30, 26\] in 96 x 64\), '
-                   r'21 \(.*\), 30 \(.*\), 31 \(None in 96 x 64\)$'),
-    (change_categories, r'6 annotations have a category id that is not among the categories: 10 \(category 0\), '
-                        r'11 \(category 4\), .*, \.\.\.$'),
-    (lambda c: c['annotations'][1].update(image_id=8), r'1 annotations belong to no image: 11 \(image 8\)'),
-    (lambda c: c['annotations'][2].update(segmentation=[]), '1 annotations have an empty outline: 20$'),
-    (lambda c: c['categories'][1].update(name='azure'),
-     "1 of the model's classes have no category of that name; set metainfo.classes .*: blue$"),
-    (lambda c: c['annotations'].clear(), 'there are no annotations at all'),
-    (lambda c: c.pop('images'), 'no COCO annotation file: it has no list of images'),
-    (lambda c: c['images'][1].pop('width'), "1 images have no 'width': 2"),
-    (lambda c: c['annotations'][1].update(id=10), '1 ids of annotations occur more than once'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (change_images, r'2 images are not in .*train2017: 2 \(gone_2.png\), 3 \(gone_3.png\)$'),
+        (
+            change_boxes,
+            r'4 annotations have a box outside of their image, or none: 10 \(\[70, 8, 30, 26\] in 96 x 64\), '
+            r'21 \(.*\), 30 \(.*\), 31 \(None in 96 x 64\)$',
+        ),
+        (
+            change_categories,
+            r'6 annotations have a category id that is not among the categories: 10 \(category 0\), '
+            r'11 \(category 4\), .*, \.\.\.$',
+        ),
+        (lambda c: c['annotations'][1].update(image_id=8), r'1 annotations belong to no image: 11 \(image 8\)'),
+        (lambda c: c['annotations'][2].update(segmentation=[]), '1 annotations have an empty outline: 20$'),
+        (
+            lambda c: c['categories'][1].update(name='azure'),
+            "1 of the model's classes have no category of that name; set metainfo.classes .*: blue$",
+        ),
+        (lambda c: c['annotations'].clear(), 'there are no annotations at all'),
+        (lambda c: c.pop('images'), 'no COCO annotation file: it has no list of images'),
+        (lambda c: c['images'][1].pop('width'), "1 images have no 'width': 2"),
+        (lambda c: c['annotations'][1].update(id=10), '1 ids of annotations occur more than once'),
+    ],
+)
 def test_annotations_that_are_refused(coco, change, message):
     root, content = coco
     change(content)
@@ -123,9 +135,15 @@ def test_real_annotations_are_good(data_root):
     init_default_scope('mmdet')
     try:
         for split, number in (('train2017', 128), ('val2017', 80)):
-            dataset = DATASETS.build(dict(
-                type='CheckedCocoDataset', data_root=str(data_root / 'coco_mini'), pipeline=[],
-                ann_file=f'annotations/instances_{split}.json', data_prefix=dict(img=f'{split}/')))
+            dataset = DATASETS.build(
+                dict(
+                    type='CheckedCocoDataset',
+                    data_root=str(data_root / 'coco_mini'),
+                    pipeline=[],
+                    ann_file=f'annotations/instances_{split}.json',
+                    data_prefix=dict(img=f'{split}/'),
+                )
+            )
             assert len(dataset) == number
     finally:
         init_default_scope('mmengine')
@@ -141,6 +159,7 @@ def test_data_set_checks_before_training(coco, detector_config):
 
 
 # --- networks
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['mask_rcnn_dualattn_t', 'cascade_mask_rcnn_dualattn_t'])
@@ -163,7 +182,7 @@ def test_modes(detector_config, name):
     model.eval()
     data = next(iter(Runner.build_dataloader(cfg.val_dataloader)))
     with torch.no_grad():
-        sample, = model.test_step(copy.deepcopy(data))
+        (sample,) = model.test_step(copy.deepcopy(data))
         found = sample.pred_instances
         assert isinstance(sample, DetDataSample) and len(found) == 5
         assert found.masks.shape == (5, 64, 96) and found.bboxes.shape == (5, 4)
@@ -189,6 +208,7 @@ def test_flops_are_those_of_1000_boxes_and_100_masks(detector_config):
 
 # --- whole runs
 
+
 @pytest.mark.slow
 def test_train_validate_resume_and_infer(detector_config, tmp_path, coco):
     """One epoch, then another one from its checkpoint; the result finds its way into picture and JSON."""
@@ -203,8 +223,11 @@ def test_train_validate_resume_and_infer(detector_config, tmp_path, coco):
     resumed = StrictRunner.from_cfg(cfg)
     resumed.train()
     assert resumed.epoch == 2 and (tmp_path / 'run' / 'epoch_2.pth').is_file()
-    changed = [name for name, tensor in read_checkpoint(tmp_path / 'run' / 'epoch_2.pth')['state_dict'].items()
-               if not torch.equal(tensor, stored['state_dict'][name])]
+    changed = [
+        name
+        for name, tensor in read_checkpoint(tmp_path / 'run' / 'epoch_2.pth')['state_dict'].items()
+        if not torch.equal(tensor, stored['state_dict'][name])
+    ]
     assert 'backbone.model.stem.conv.weight' in changed and 'roi_head.mask_head.conv_logits.weight' in changed
 
     cfg.dump(tmp_path / 'tiny.py')
@@ -219,8 +242,11 @@ def test_train_validate_resume_and_infer(detector_config, tmp_path, coco):
     masks = torch.zeros(3, 64, 96, dtype=torch.bool)
     masks[0, 8:34, 6:36] = masks[1, 8:38, 50:80] = True
     result.pred_instances = InstanceData(
-        scores=torch.tensor([0.6, 0.9, 0.4]), labels=torch.tensor([0, 1, 0]), masks=masks,
-        bboxes=torch.tensor([[6., 8, 36, 34], [50, 8, 80, 38], [0, 0, 9, 9]]))
+        scores=torch.tensor([0.6, 0.9, 0.4]),
+        labels=torch.tensor([0, 1, 0]),
+        masks=masks,
+        bboxes=torch.tensor([[6.0, 8, 36, 34], [50, 8, 80, 38], [0, 0, 9, 9]]),
+    )
     assert detector.save(result, tmp_path / 'a.png', tmp_path / 'a.json') == 2
     saved = json.loads((tmp_path / 'a.json').read_text())
     assert saved['image'].endswith('0.png')
@@ -243,12 +269,31 @@ def test_two_processes(detector_config, tmp_path, repo_root):
     cfg.dump(tmp_path / 'tiny.py')
     environment = {**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     run = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2',
-         repo_root / 'tools' / 'train.py', tmp_path / 'tiny.py', '--launcher', 'pytorch'],
-        env=environment, capture_output=True, text=True, timeout=500)
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc-per-node',
+            '2',
+            repo_root / 'tools' / 'train.py',
+            tmp_path / 'tiny.py',
+            '--launcher',
+            'pytorch',
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
-    runner = StrictRunner.from_cfg(detector_config(
-        'cascade_mask_rcnn_dualattn_t', load_from=str(tmp_path / 'run' / 'epoch_1.pth'), resume=True,
-        **{'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 2}))
+    runner = StrictRunner.from_cfg(
+        detector_config(
+            'cascade_mask_rcnn_dualattn_t',
+            load_from=str(tmp_path / 'run' / 'epoch_1.pth'),
+            resume=True,
+            **{'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 2},
+        )
+    )
     runner.train()
     assert runner.iter == 4  # two updates by two processes, two by one

@@ -29,8 +29,18 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'det3d'
 CLASSES = ['Pedestrian', 'Cyclist', 'Car']
 RANGE = [0, -12.8, -3, 25.6, 12.8, 1]
-NUSCENES_CLASSES = ['car', 'truck', 'construction_vehicle', 'bus', 'trailer', 'barrier', 'motorcycle', 'bicycle',
-                    'pedestrian', 'traffic_cone']
+NUSCENES_CLASSES = [
+    'car',
+    'truck',
+    'construction_vehicle',
+    'bus',
+    'trailer',
+    'barrier',
+    'motorcycle',
+    'bicycle',
+    'pedestrian',
+    'traffic_cone',
+]
 
 
 @pytest.fixture(scope='module')
@@ -44,9 +54,10 @@ def kitti(tmp_path_factory):
 @pytest.fixture(scope='module')
 def nuscenes(tmp_path_factory):
     """A converted nuScenes folder of two scenes, whose raw data are elsewhere."""
-    boxes = np.array([[10, 0, -.9, 4, 1.8, 1.5, .3], [6, 5, -.9, .8, .6, 1.7, 0]])
-    raw = make_nuscenes(tmp_path_factory.mktemp('raw'), fill_boxes(boxes, 100, 5), boxes,
-                        ['vehicle.car', 'human.pedestrian.adult'])
+    boxes = np.array([[10, 0, -0.9, 4, 1.8, 1.5, 0.3], [6, 5, -0.9, 0.8, 0.6, 1.7, 0]])
+    raw = make_nuscenes(
+        tmp_path_factory.mktemp('raw'), fill_boxes(boxes, 100, 5), boxes, ['vehicle.car', 'human.pedestrian.adult']
+    )
     out = tmp_path_factory.mktemp('nuscenes')
     conversion.convert_nuscenes(raw, out, version='v1.0-mini')
     return out
@@ -56,25 +67,29 @@ def make_config(kitti, work_dir):
     """The configuration for a few frames, on 64 x 64 columns of voxels."""
     cfg = Config.fromfile(CONFIGS / 'second_dualattn_kitti_mini.py')
     cfg.work_dir = str(work_dir)
-    cfg.merge_from_dict({
-        'model.data_preprocessor.voxel_layer': dict(
-            point_cloud_range=RANGE, voxel_size=[.4, .4, .1], max_voxels=(4000, 4000)),
-        'model.middle_encoder.sparse_shape': [41, 64, 64],
-        'model.bbox_head.anchor_generator.ranges': [[0, -12.8, z, 25.6, 12.8, z] for z in (-.6, -.6, -1.78)],
-        'train_dataloader.dataset.times': 1,
-        'train_dataloader.dataset.dataset.data_root': f'{kitti}/',
-        'val_dataloader.dataset.data_root': f'{kitti}/',
-        'test_dataloader.dataset.data_root': f'{kitti}/',
-        'val_evaluator.ann_file': f'{kitti}/kitti_infos_val.pkl',
-        'test_evaluator.ann_file': f'{kitti}/kitti_infos_val.pkl',
-        'train_cfg': dict(max_epochs=2, val_interval=2),
-        'param_scheduler': [],
-        'optim_wrapper.optimizer.lr': 1e-3,
-    })
+    cfg.merge_from_dict(
+        {
+            'model.data_preprocessor.voxel_layer': dict(
+                point_cloud_range=RANGE, voxel_size=[0.4, 0.4, 0.1], max_voxels=(4000, 4000)
+            ),
+            'model.middle_encoder.sparse_shape': [41, 64, 64],
+            'model.bbox_head.anchor_generator.ranges': [[0, -12.8, z, 25.6, 12.8, z] for z in (-0.6, -0.6, -1.78)],
+            'train_dataloader.dataset.times': 1,
+            'train_dataloader.dataset.dataset.data_root': f'{kitti}/',
+            'val_dataloader.dataset.data_root': f'{kitti}/',
+            'test_dataloader.dataset.data_root': f'{kitti}/',
+            'val_evaluator.ann_file': f'{kitti}/kitti_infos_val.pkl',
+            'test_evaluator.ann_file': f'{kitti}/kitti_infos_val.pkl',
+            'train_cfg': dict(max_epochs=2, val_interval=2),
+            'param_scheduler': [],
+            'optim_wrapper.optimizer.lr': 1e-3,
+        }
+    )
     return cfg
 
 
 # --- conversion
+
 
 def test_kitti_infos_hold_the_labels(kitti):
     infos = pickle.loads((kitti / 'kitti_infos_train.pkl').read_bytes())
@@ -86,11 +101,18 @@ def test_kitti_infos_hold_the_labels(kitti):
 
 
 def test_kitti_boxes_are_where_the_points_are(kitti):
-    dataset = DATASETS.build(dict(
-        type='KittiDataset', data_root=str(kitti), ann_file='kitti_infos_val.pkl', metainfo=dict(classes=CLASSES),
-        data_prefix=dict(pts='training/velodyne_reduced'), test_mode=True))
+    dataset = DATASETS.build(
+        dict(
+            type='KittiDataset',
+            data_root=str(kitti),
+            ann_file='kitti_infos_val.pkl',
+            metainfo=dict(classes=CLASSES),
+            data_prefix=dict(pts='training/velodyne_reduced'),
+            test_mode=True,
+        )
+    )
     boxes = dataset.get_ann_info(0)['gt_bboxes_3d']
-    assert torch.allclose(boxes.gravity_center[:2], torch.tensor([[10, 0, -.9], [8, 3, -.8]]), atol=1e-3)
+    assert torch.allclose(boxes.gravity_center[:2], torch.tensor([[10, 0, -0.9], [8, 3, -0.8]]), atol=1e-3)
     points = np.fromfile(kitti / 'training' / 'velodyne_reduced' / '000000.bin', np.float32).reshape(-1, 4)
     inside = points_in_rbbox(points[:, :3], boxes.tensor.numpy()).sum(0)
     assert inside[:2].tolist() == [200, 200]
@@ -111,13 +133,16 @@ def test_a_camera_view_alone_will_do_and_the_raw_data_stay_as_they_are(tmp_path)
     assert not list((tmp_path / 'out').glob('.*'))
 
 
-@pytest.mark.parametrize('break_it, message', [
-    (lambda raw: (raw / 'training/calib/000001.txt').unlink(), r'calib/000001.txt is missing'),
-    (lambda raw: (raw / 'training/calib/000000.txt').write_text('P0: 1\n'), 'calib/000000.txt has no P1, P2'),
-    (lambda raw: (raw / 'training/velodyne/000001.bin').write_bytes(b'12345'), '000001.bin has 5 bytes'),
-    (lambda raw: (raw / 'ImageSets/val.txt').unlink(), 'ImageSets/val.txt is missing'),
-    (lambda raw: shutil.rmtree(raw / 'training'), 'training is missing'),
-])
+@pytest.mark.parametrize(
+    'break_it, message',
+    [
+        (lambda raw: (raw / 'training/calib/000001.txt').unlink(), r'calib/000001.txt is missing'),
+        (lambda raw: (raw / 'training/calib/000000.txt').write_text('P0: 1\n'), 'calib/000000.txt has no P1, P2'),
+        (lambda raw: (raw / 'training/velodyne/000001.bin').write_bytes(b'12345'), '000001.bin has 5 bytes'),
+        (lambda raw: (raw / 'ImageSets/val.txt').unlink(), 'ImageSets/val.txt is missing'),
+        (lambda raw: shutil.rmtree(raw / 'training'), 'training is missing'),
+    ],
+)
 def test_faults_of_a_kitti_folder_are_named(tmp_path, break_it, message):
     raw = make_kitti(tmp_path)
     break_it(raw)
@@ -131,7 +156,7 @@ def test_nuscenes_infos_hold_the_labels(nuscenes):
     assert infos['metainfo']['version'] == 'v1.0-mini'
     car, pedestrian = infos['data_list'][0]['instances']
     assert (car['bbox_label_3d'], pedestrian['bbox_label_3d']) == (0, 7)
-    assert np.allclose(car['bbox_3d'], [10, 0, -.9, 4, 1.8, 1.5, .3], atol=1e-5)
+    assert np.allclose(car['bbox_3d'], [10, 0, -0.9, 4, 1.8, 1.5, 0.3], atol=1e-5)
     assert {path.name for path in nuscenes.iterdir() if path.is_symlink()} == {'maps', 'samples', 'v1.0-mini'}
 
 
@@ -141,7 +166,7 @@ def test_a_nuscenes_folder_without_tables(tmp_path):
 
 
 def test_broken_clouds_of_nuscenes_are_named_together(tmp_path):
-    boxes = np.array([[10, 0, -.9, 4, 1.8, 1.5, .3]])
+    boxes = np.array([[10, 0, -0.9, 4, 1.8, 1.5, 0.3]])
     raw = make_nuscenes(tmp_path / 'raw', fill_boxes(boxes, 100, 5), boxes, ['vehicle.car'])
     clouds = sorted((raw / 'samples' / 'LIDAR_TOP').iterdir())
     clouds[0].write_bytes(b'1234567')
@@ -152,6 +177,7 @@ def test_broken_clouds_of_nuscenes_are_named_together(tmp_path):
 
 
 # --- training, metrics, resume, prediction
+
 
 @pytest.fixture(scope='module')
 def trained(kitti, tmp_path_factory):
@@ -174,9 +200,18 @@ def test_training_measures_and_stores(trained):
 def test_test_draws_truth_and_prediction(trained, tmp_path, monkeypatch):
     """tools/test.py --show-dir writes a picture of each cloud, with the labels in green."""
     work_dir, _ = trained
-    monkeypatch.setattr('sys.argv', [
-        'test.py', str(work_dir / 'config.py'), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path),
-        '--show-dir', 'seen'])
+    monkeypatch.setattr(
+        'sys.argv',
+        [
+            'test.py',
+            str(work_dir / 'config.py'),
+            str(work_dir / 'epoch_2.pth'),
+            '--work-dir',
+            str(tmp_path),
+            '--show-dir',
+            'seen',
+        ],
+    )
     runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
     pictures = sorted(tmp_path.glob('*/seen/*'))
     assert [path.name for path in pictures] == ['000000.png', '000001.png']
@@ -200,18 +235,32 @@ def test_resumed_training_is_the_uninterrupted_one(trained, kitti, tmp_path):
 def test_truth_as_prediction_is_perfect(name, kitti, nuscenes):
     """The metrics find each object, and lose those that are moved away."""
     if name == 'KittiMetric':
-        dataset = DATASETS.build(dict(
-            type='KittiDataset', data_root=str(kitti), ann_file='kitti_infos_val.pkl', test_mode=True,
-            metainfo=dict(classes=CLASSES), data_prefix=dict(pts='training/velodyne_reduced')))
+        dataset = DATASETS.build(
+            dict(
+                type='KittiDataset',
+                data_root=str(kitti),
+                ann_file='kitti_infos_val.pkl',
+                test_mode=True,
+                metainfo=dict(classes=CLASSES),
+                data_prefix=dict(pts='training/velodyne_reduced'),
+            )
+        )
         metric = METRICS.build(dict(type=name, ann_file=str(kitti / 'kitti_infos_val.pkl'), metric='bbox'))
         key = 'Kitti metric/pred_instances_3d/KITTI/Car_3D_AP11_moderate_strict'
     else:
-        dataset = DATASETS.build(dict(
-            type='NuScenesDataset', data_root=str(nuscenes), ann_file='nuscenes_infos_val.pkl', test_mode=True,
-            metainfo=dict(classes=NUSCENES_CLASSES, version='v1.0-mini'),
-            data_prefix=dict(pts='samples/LIDAR_TOP', img='', sweeps='')))
-        metric = METRICS.build(dict(
-            type=name, data_root=str(nuscenes), ann_file=str(nuscenes / 'nuscenes_infos_val.pkl')))
+        dataset = DATASETS.build(
+            dict(
+                type='NuScenesDataset',
+                data_root=str(nuscenes),
+                ann_file='nuscenes_infos_val.pkl',
+                test_mode=True,
+                metainfo=dict(classes=NUSCENES_CLASSES, version='v1.0-mini'),
+                data_prefix=dict(pts='samples/LIDAR_TOP', img='', sweeps=''),
+            )
+        )
+        metric = METRICS.build(
+            dict(type=name, data_root=str(nuscenes), ann_file=str(nuscenes / 'nuscenes_infos_val.pkl'))
+        )
         key = 'NuScenes metric/pred_instances_3d_NuScenes/car_AP_dist_0.5'
     metric.dataset_meta = dataset.metainfo
 
@@ -220,8 +269,11 @@ def test_truth_as_prediction_is_perfect(name, kitti, nuscenes):
             truth = dataset.get_ann_info(index)
             boxes = truth['gt_bboxes_3d'].clone()
             boxes.tensor[:, 0] += shift
-            found = dict(bboxes_3d=boxes, scores_3d=torch.full((len(boxes),), .9),
-                         labels_3d=torch.from_numpy(truth['gt_labels_3d']))
+            found = dict(
+                bboxes_3d=boxes,
+                scores_3d=torch.full((len(boxes),), 0.9),
+                labels_3d=torch.from_numpy(truth['gt_labels_3d']),
+            )
             metric.process({}, [dict(pred_instances_3d=found, pred_instances={}, sample_idx=index)])
         return metric.evaluate(len(dataset))[key]
 
@@ -234,17 +286,21 @@ def test_centerpoint_learns_and_predicts(system, nuscenes):
     """A training step and a prediction with either encoder, on a part of the range."""
     from mmdet3d.registry import MODELS
     from mmengine.registry import init_default_scope
+
     cfg = Config.fromfile(CONFIGS / f'{system}_dualattn_nus.py')
     init_default_scope(cfg.default_scope)
     area, voxel = [-12.8, -12.8, -5, 12.8, 12.8, 3], cfg.model.data_preprocessor.voxel_layer.voxel_size
     size = round(25.6 / voxel[0])
-    cfg.merge_from_dict({
-        'model.data_preprocessor.voxel_layer.point_cloud_range': area,
-        'model.data_preprocessor.voxel_layer.max_voxels': (2000, 2000),
-        'model.train_cfg.pts.point_cloud_range': area,
-        'model.train_cfg.pts.grid_size': [size, size, 40 if 'voxel' in system else 1],
-        'model.test_cfg.pts.pc_range': area[:2],
-        'model.pts_bbox_head.bbox_coder.pc_range': area[:2]})
+    cfg.merge_from_dict(
+        {
+            'model.data_preprocessor.voxel_layer.point_cloud_range': area,
+            'model.data_preprocessor.voxel_layer.max_voxels': (2000, 2000),
+            'model.train_cfg.pts.point_cloud_range': area,
+            'model.train_cfg.pts.grid_size': [size, size, 40 if 'voxel' in system else 1],
+            'model.test_cfg.pts.pc_range': area[:2],
+            'model.pts_bbox_head.bbox_coder.pc_range': area[:2],
+        }
+    )
     if 'voxel' in system:
         cfg.model.pts_middle_encoder.sparse_shape = [41, size, size]
     else:
@@ -252,10 +308,16 @@ def test_centerpoint_learns_and_predicts(system, nuscenes):
         cfg.model.pts_middle_encoder.output_shape = (size, size)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    sample = DATASETS.build(dict(
-        type='NuScenesDataset', data_root=str(nuscenes), ann_file='nuscenes_infos_train.pkl',
-        metainfo=dict(classes=NUSCENES_CLASSES), data_prefix=dict(pts='samples/LIDAR_TOP', img='', sweeps=''),
-        pipeline=[step for step in cfg.train_pipeline if step['type'] not in ('ObjectSample',)]))[0]
+    sample = DATASETS.build(
+        dict(
+            type='NuScenesDataset',
+            data_root=str(nuscenes),
+            ann_file='nuscenes_infos_train.pkl',
+            metainfo=dict(classes=NUSCENES_CLASSES),
+            data_prefix=dict(pts='samples/LIDAR_TOP', img='', sweeps=''),
+            pipeline=[step for step in cfg.train_pipeline if step['type'] not in ('ObjectSample',)],
+        )
+    )[0]
     batch = dict(inputs=dict(points=[sample['inputs']['points']]), data_samples=[sample['data_samples']])
     losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
     sum(value for name, value in losses.items() if 'loss' in name).backward()
@@ -277,14 +339,15 @@ def test_detector_writes_picture_and_description(trained, kitti, tmp_path):
         expected = runner.model.test_step(next(iter(runner.val_dataloader)))[0].pred_instances_3d
     assert torch.allclose(result.pred_instances_3d.scores_3d, expected.scores_3d, atol=1e-5)
 
-    box = LiDARInstance3DBoxes(torch.tensor([[10, 0, -1.65, 3.9, 1.6, 1.5, .1], [8, 3, -1.6, .8, .6, 1.7, 0]]))
+    box = LiDARInstance3DBoxes(torch.tensor([[10, 0, -1.65, 3.9, 1.6, 1.5, 0.1], [8, 3, -1.6, 0.8, 0.6, 1.7, 0]]))
     result.pred_instances_3d = InstanceData(
-        bboxes_3d=box, scores_3d=torch.tensor([.4, .9]), labels_3d=torch.tensor([2, 0]))
+        bboxes_3d=box, scores_3d=torch.tensor([0.4, 0.9]), labels_3d=torch.tensor([2, 0])
+    )
     assert detector.save(result, tmp_path / 'a.png', tmp_path / 'a.json') == 2
     found = json.loads((tmp_path / 'a.json').read_text())
     assert found['point_cloud'] == str(cloud) and [item['name'] for item in found['objects']] == ['Pedestrian', 'Car']
-    assert np.allclose(found['objects'][1]['center'], [10, 0, -.9], atol=1e-5)
-    assert np.allclose([*found['objects'][1]['size'], found['objects'][1]['yaw']], [3.9, 1.6, 1.5, .1])
+    assert np.allclose(found['objects'][1]['center'], [10, 0, -0.9], atol=1e-5)
+    assert np.allclose([*found['objects'][1]['size'], found['objects'][1]['yaw']], [3.9, 1.6, 1.5, 0.1])
     pixels = np.asarray(Image.open(tmp_path / 'a.png').convert('RGB')).astype(int)
     assert ((pixels[..., 0] > 200) & (pixels[..., 1:].max(axis=2) < 80)).sum() > 50  # red lines
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.json', 'a.png']
@@ -292,12 +355,13 @@ def test_detector_writes_picture_and_description(trained, kitti, tmp_path):
 
 # --- bad input
 
+
 def write_cloud(path, points):
     np.asarray(points, dtype=np.float32).tofile(path)
     return path
 
 
-@pytest.mark.parametrize('points', [np.zeros((0, 4)), np.full((5, 4), 500.)], ids=['empty', 'out of range'])
+@pytest.mark.parametrize('points', [np.zeros((0, 4)), np.full((5, 4), 500.0)], ids=['empty', 'out of range'])
 def test_a_cloud_without_points_has_no_objects(trained, tmp_path, points):
     work_dir, _ = trained
     detector = PointCloudDetector(str(work_dir / 'config.py'), str(work_dir / 'epoch_2.pth'), score_threshold=0)
@@ -316,12 +380,15 @@ def test_a_frame_without_points_stops_no_evaluation(trained):
     assert found.bboxes_3d.tensor.isfinite().all()
 
 
-@pytest.mark.parametrize('content, message', [
-    (np.ones(7, np.float32).tobytes(), 'holds 7 numbers, not a multiple of 4'),
-    (b'123456', 'no multiple of 4 bytes'),
-    (np.array([1, 1, 1, 1, 1, np.nan, 1, 1], np.float32).tobytes(), 'NaN or infinite .* 1 of 2 points.* point 1'),
-    (np.array([np.inf, 1, 1, 1], np.float32).tobytes(), 'NaN or infinite values in 1 of 1 points'),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (np.ones(7, np.float32).tobytes(), 'holds 7 numbers, not a multiple of 4'),
+        (b'123456', 'no multiple of 4 bytes'),
+        (np.array([1, 1, 1, 1, 1, np.nan, 1, 1], np.float32).tobytes(), 'NaN or infinite .* 1 of 2 points.* point 1'),
+        (np.array([np.inf, 1, 1, 1], np.float32).tobytes(), 'NaN or infinite values in 1 of 1 points'),
+    ],
+)
 def test_broken_clouds_are_named(tmp_path, content, message):
     cloud = tmp_path / 'cloud.bin'
     cloud.write_bytes(content)
@@ -330,11 +397,14 @@ def test_broken_clouds_are_named(tmp_path, content, message):
         load(dict(lidar_points=dict(lidar_path=str(cloud))))
 
 
-@pytest.mark.parametrize('infos', [
-    [dict(image={}, annos={})],
-    dict(infos=[], metadata={}),
-    dict(metainfo=dict(info_version='1.0'), data_list=[]),
-])
+@pytest.mark.parametrize(
+    'infos',
+    [
+        [dict(image={}, annos={})],
+        dict(infos=[], metadata={}),
+        dict(metainfo=dict(info_version='1.0'), data_list=[]),
+    ],
+)
 def test_infos_of_another_version_are_named(tmp_path, infos):
     (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(infos))
     with pytest.raises(DataError, match=r'infos.pkl .*1\.1.*tools/create_data.py'):
@@ -348,6 +418,7 @@ def test_missing_infos_are_named(tmp_path):
 
 # --- tools/create_data.py
 
+
 def test_create_data_prints_what_it_wrote_and_names_what_is_missing(tmp_path, capsys):
     tool = runpy.run_path(str(ROOT / 'tools' / 'create_data.py'))
     with pytest.raises(SystemExit, match=r'DataError: .*training is missing'):
@@ -356,5 +427,8 @@ def test_create_data_prints_what_it_wrote_and_names_what_is_missing(tmp_path, ca
     tool['main'](['kitti', str(tmp_path / 'raw'), '--out-dir', str(tmp_path / 'out'), '--same-frames'])
     written = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith('wrote ')]
     assert [Path(path).name for path in written] == [
-        'kitti_infos_train.pkl', 'kitti_infos_val.pkl', 'kitti_dbinfos_train.pkl']
+        'kitti_infos_train.pkl',
+        'kitti_infos_val.pkl',
+        'kitti_dbinfos_train.pkl',
+    ]
     assert all(Path(path).is_file() for path in written)

@@ -52,7 +52,8 @@ def test_only_the_backbone_differs(system, variant):
     assert ours == baseline
     assert (backbone['type'], replaced['type']) == ('DualAttnBEV', 'SECOND')
     assert [backbone[name] for name in ('in_channels', 'out_channels', 'strides')] == [
-        replaced[name] for name in ('in_channels', 'out_channels', 'layer_strides')]
+        replaced[name] for name in ('in_channels', 'out_channels', 'layer_strides')
+    ]
 
 
 @pytest.mark.parametrize('system', SYSTEMS)
@@ -66,8 +67,10 @@ def test_schedule_is_the_papers(system):
     group = wrapper.optimizer.param_groups[0]
     assert isinstance(wrapper.optimizer, torch.optim.AdamW) and group['weight_decay'] == 0.01
     length = 50  # iterations of an epoch
-    schedulers = [PARAM_SCHEDULERS.build(item, default_args=dict(optimizer=wrapper, epoch_length=length))
-                  for item in cfg.param_scheduler]
+    schedulers = [
+        PARAM_SCHEDULERS.build(item, default_args=dict(optimizer=wrapper, epoch_length=length))
+        for item in cfg.param_scheduler
+    ]
     rates, momenta = [], []
     for _ in range(epochs * length):
         rates.append(group['lr'])
@@ -78,8 +81,8 @@ def test_schedule_is_the_papers(system):
     top = epochs * 2 // 5 * length
     assert rates[0] == pytest.approx(1e-4) and max(rates) == pytest.approx(1e-3, rel=1e-3)
     assert abs(rates.index(max(rates)) - top) <= 1 and rates[-1] == pytest.approx(1e-7, abs=1e-7)
-    assert momenta[0] == pytest.approx(.95) and min(momenta) == pytest.approx(.85, rel=1e-3)
-    assert abs(momenta.index(min(momenta)) - top) <= 1 and momenta[-1] == pytest.approx(.95, rel=1e-3)
+    assert momenta[0] == pytest.approx(0.95) and min(momenta) == pytest.approx(0.85, rel=1e-3)
+    assert abs(momenta.index(min(momenta)) - top) <= 1 and momenta[-1] == pytest.approx(0.95, rel=1e-3)
 
 
 @pytest.mark.parametrize('system', ['centerpoint_voxel01', 'centerpoint_pillar02'])
@@ -89,6 +92,6 @@ def test_nuscenes_augmentation_is_the_papers(system):
     steps = {step.type: step for step in dataset.dataset.pipeline}
     assert dataset.type == 'CBGSDataset' and 'ObjectSample' in steps
     change, flip = steps['GlobalRotScaleTrans'], steps['RandomFlip3D']
-    assert change.scale_ratio_range == [.95, 1.05]
+    assert change.scale_ratio_range == [0.95, 1.05]
     assert change.rot_range == pytest.approx([-math.pi / 8, math.pi / 8], abs=1e-3)
-    assert flip.flip_ratio_bev_horizontal == flip.flip_ratio_bev_vertical == .5
+    assert flip.flip_ratio_bev_horizontal == flip.flip_ratio_bev_vertical == 0.5

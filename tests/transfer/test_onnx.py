@@ -13,8 +13,7 @@ pytestmark = pytest.mark.mm
 def test_backbone_in_onnx_runtime(tmp_path):
     """All four maps, at a size that no window divides."""
     torch.manual_seed(0)
-    model = DualAttn(
-        depths=(1, 1, 1, 1), embed_dims=(16, 16, 32, 32), stem_dim=8, head_dim=16, window_size=4).eval()
+    model = DualAttn(depths=(1, 1, 1, 1), embed_dims=(16, 16, 32, 32), stem_dim=8, head_dim=16, window_size=4).eval()
     image = torch.randn(1, 3, 72, 104)
     path = tmp_path / 'backbone.onnx'
     torch.onnx.export(model, (image,), path, dynamo=True)

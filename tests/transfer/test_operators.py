@@ -11,8 +11,9 @@ pytestmark = pytest.mark.mm
 mmcv_ops = pytest.importorskip('mmcv.ops')
 
 
-@pytest.mark.parametrize('gpu, version, expected', [
-    (False, 'not available', []), (True, 'not available', ['mmcv']), (True, '13.0', [])])
+@pytest.mark.parametrize(
+    'gpu, version, expected', [(False, 'not available', []), (True, 'not available', ['mmcv']), (True, '13.0', [])]
+)
 def test_a_gpu_without_operators_is_told_of(gpu, version, expected, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     monkeypatch.setattr(mmcv_ops, 'get_compiling_cuda_version', lambda: version)

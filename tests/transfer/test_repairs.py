@@ -22,6 +22,7 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='the librarie
 
 # --- sparse convolution
 
+
 def make_sparse(seed=0, channels=3):
     """Random voxels, as (features, indices, dense map with zeros elsewhere)."""
     torch.manual_seed(seed)
@@ -34,12 +35,15 @@ def make_sparse(seed=0, channels=3):
 
 
 @without_gpu
-@pytest.mark.parametrize('layer, arguments', [
-    (spconv.SubMConv3d, dict(kernel_size=3, padding=1)),
-    (spconv.SubMConv3d, dict(kernel_size=(1, 3, 3), padding=(0, 1, 1))),
-    (spconv.SparseConv3d, dict(kernel_size=3, stride=2, padding=1)),
-    (spconv.SparseConv3d, dict(kernel_size=(3, 1, 1), stride=(2, 1, 1))),
-])
+@pytest.mark.parametrize(
+    'layer, arguments',
+    [
+        (spconv.SubMConv3d, dict(kernel_size=3, padding=1)),
+        (spconv.SubMConv3d, dict(kernel_size=(1, 3, 3), padding=(0, 1, 1))),
+        (spconv.SparseConv3d, dict(kernel_size=3, stride=2, padding=1)),
+        (spconv.SparseConv3d, dict(kernel_size=(3, 1, 1), stride=(2, 1, 1))),
+    ],
+)
 def test_sparse_convolution_is_the_dense_one(layer, arguments):
     features, indices, dense, shape = make_sparse()
     conv = layer(3, 5, bias=True, **arguments)
@@ -72,17 +76,19 @@ def test_inverse_convolution_goes_back():
     dense_middle = middle.dense().detach()
     weight = up.weight.detach().permute(4, 0, 1, 2, 3)  # (K, *kernel, C) -> (C, K, *kernel)
     expected = F.conv_transpose3d(
-        dense_middle, weight, stride=2, padding=1, output_padding=[(s - 1) % 2 for s in shape])
-    assert torch.allclose(
-        result.features, expected.permute(0, 2, 3, 4, 1)[tuple(indices.long().T)], atol=1e-5)
+        dense_middle, weight, stride=2, padding=1, output_padding=[(s - 1) % 2 for s in shape]
+    )
+    assert torch.allclose(result.features, expected.permute(0, 2, 3, 4, 1)[tuple(indices.long().T)], atol=1e-5)
 
 
 # --- overlaps
 
+
 def make_boxes(count, seed):
     rng = np.random.default_rng(seed)
-    return np.concatenate([rng.uniform(-3, 3, (count, 2)), rng.uniform(1, 5, (count, 2)),
-                           rng.uniform(-4, 4, (count, 1))], axis=1)
+    return np.concatenate(
+        [rng.uniform(-3, 3, (count, 2)), rng.uniform(1, 5, (count, 2)), rng.uniform(-4, 4, (count, 1))], axis=1
+    )
 
 
 def to_polygon(x, y, dx, dy, angle):
@@ -110,13 +116,18 @@ def test_no_boxes_have_no_overlaps():
 
 # --- CenterPoint
 
+
 def make_center_head():
     return CenterHead(
-        in_channels=8, share_conv_channel=8, tasks=[dict(num_class=1, class_names=['car'])],
-        common_heads=dict(reg=(2, 2)), separate_head=dict(type='mmdet3d.SeparateHead', init_bias=-2.19),
-        bbox_coder=dict(
-            type='mmdet3d.CenterPointBBoxCoder', pc_range=[0, 0], out_size_factor=1, voxel_size=[1, 1]),
-        loss_cls=dict(type='mmdet.GaussianFocalLoss'), loss_bbox=dict(type='mmdet.L1Loss'))
+        in_channels=8,
+        share_conv_channel=8,
+        tasks=[dict(num_class=1, class_names=['car'])],
+        common_heads=dict(reg=(2, 2)),
+        separate_head=dict(type='mmdet3d.SeparateHead', init_bias=-2.19),
+        bbox_coder=dict(type='mmdet3d.CenterPointBBoxCoder', pc_range=[0, 0], out_size_factor=1, voxel_size=[1, 1]),
+        loss_cls=dict(type='mmdet.GaussianFocalLoss'),
+        loss_bbox=dict(type='mmdet.L1Loss'),
+    )
 
 
 def test_heatmap_bias_is_initialised():
@@ -127,6 +138,7 @@ def test_heatmap_bias_is_initialised():
 
 def test_heatmap_bias_has_the_fault(monkeypatch):
     from mmengine.model import BaseModule
+
     monkeypatch.setattr(CenterHead, 'init_weights', BaseModule.init_weights)
     head = make_center_head()
     head.init_weights()
@@ -134,6 +146,7 @@ def test_heatmap_bias_has_the_fault(monkeypatch):
 
 
 # --- faults and switches
+
 
 def test_repairs_are_made_once():
     assert repairs.apply_repairs() == []

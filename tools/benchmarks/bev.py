@@ -11,7 +11,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'det3d'
 SYSTEMS = dict(
     centerpoint_voxel01=('centerpoint_voxel01_{}_nus.py', (256, 128, 128)),
     centerpoint_pillar02=('centerpoint_pillar02_{}_nus.py', (64, 512, 512)),
-    second=('second_{}_kitti_3class.py', (256, 200, 176)))
+    second=('second_{}_kitti_3class.py', (256, 200, 176)),
+)
 BACKBONES = ('second', 'dualattn', 'dualattn_light')
 
 
@@ -49,17 +50,25 @@ def measure(args: argparse.Namespace) -> list[dict]:
         name, shape = SYSTEMS[system]
         networks = {
             backbone: build_network(CONFIGS / name.format(backbone), args.device, DTYPES[args.dtype])
-            for backbone in BACKBONES}
+            for backbone in BACKBONES
+        }
         x = torch.randn(args.batch, *shape, device=args.device, dtype=DTYPES[args.dtype])
         runs = {backbone: (lambda network=network, x=x: network(x)) for backbone, network in networks.items()}
         seconds = time_interleaved(runs, args.repeats, args.device)
         for backbone, network in networks.items():
             flops = FlopCountAnalysis(network, x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-            rows.append(dict(
-                system=system, backbone=backbone, shape=list(x.shape), seconds=seconds[backbone],
-                ratio=seconds[backbone] / seconds['second'], gmacs=flops.total() / 1e9,
-                parameters=sum(value.numel() for value in network.parameters()),
-                peak_bytes=measure_peak_memory(runs[backbone], args.device)))
+            rows.append(
+                dict(
+                    system=system,
+                    backbone=backbone,
+                    shape=list(x.shape),
+                    seconds=seconds[backbone],
+                    ratio=seconds[backbone] / seconds['second'],
+                    gmacs=flops.total() / 1e9,
+                    parameters=sum(value.numel() for value in network.parameters()),
+                    peak_bytes=measure_peak_memory(runs[backbone], args.device),
+                )
+            )
             if args.profile:
                 rows[-1]['profile'] = profile_operators(runs[backbone])
     return rows
@@ -69,9 +78,20 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
     print(f'backbone and neck, forward, batch {args.batch}, {args.dtype}, {args.device}; time beside SECOND')
     print_table(
         ['system', 'backbone', 'map', 'ms', 'time / SECOND', 'GMACs', 'parameters', 'peak MiB'],
-        [[row['system'], row['backbone'], ' x '.join(map(str, row['shape'][1:])), f'{row["seconds"] * 1e3:.1f}',
-          f'{row["ratio"]:.2f}', f'{row["gmacs"]:.1f}', f'{row["parameters"] / 1e6:.2f} M',
-          f'{row["peak_bytes"] / 2 ** 20:.0f}'] for row in rows])
+        [
+            [
+                row['system'],
+                row['backbone'],
+                ' x '.join(map(str, row['shape'][1:])),
+                f'{row["seconds"] * 1e3:.1f}',
+                f'{row["ratio"]:.2f}',
+                f'{row["gmacs"]:.1f}',
+                f'{row["parameters"] / 1e6:.2f} M',
+                f'{row["peak_bytes"] / 2**20:.0f}',
+            ]
+            for row in rows
+        ],
+    )
     for row in rows:
         if 'profile' in row:
             shares = ', '.join(f'{name} {share:.0%}' for name, share in row['profile'].items())

@@ -18,8 +18,11 @@ def add_commands(commands) -> None:
     command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     command.add_argument('--compile', action='store_true', help='also the form that torch.compile makes')
     command.add_argument('--repeats', type=int, default=11, help='timed rounds; each round runs every side once')
-    command.add_argument('--instruction-set', choices=['avx512', 'avx2', 'generic'],
-                         help='which CPU kernels to measure (default: the best that the processor runs)')
+    command.add_argument(
+        '--instruction-set',
+        choices=['avx512', 'avx2', 'generic'],
+        help='which CPU kernels to measure (default: the best that the processor runs)',
+    )
     command.set_defaults(measure=measure, show=show)
 
 
@@ -35,7 +38,7 @@ def attend_by_partition(qkv: torch.Tensor, grid: int, heads: int, scale: float) 
 
 def make_sides(heads: int, compiled: bool) -> dict[str, dict]:
     """Return for each operator the ways to compute it, as functions of qkv; one of each is 'ours'."""
-    scale = HEAD_DIM ** -0.5
+    scale = HEAD_DIM**-0.5
     operators = {
         'sda': {
             'ours': lambda qkv: separable_dilated_attention(qkv, (7, 7), heads, scale),
@@ -55,7 +58,7 @@ def make_sides(heads: int, compiled: bool) -> dict[str, dict]:
 
 def measure_copy_bandwidth(device: str) -> float:
     """Return the bytes per second, read and written, of a copy of 1 GiB: what an operator bound by memory can reach."""
-    source = torch.empty(2 ** 30, dtype=torch.uint8, device=device)
+    source = torch.empty(2**30, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = time_interleaved({'copy': lambda: target.copy_(source)}, 11, device)
     return 2 * source.nbytes / seconds['copy']
@@ -87,8 +90,14 @@ def measure(args: argparse.Namespace) -> list[dict]:
                 seconds = time_interleaved(calls, args.repeats, args.device)
                 memory = {name: measure_peak_memory(call, args.device) for name, call in calls.items()}
                 best = min(value for name, value in seconds.items() if name != 'ours')
-                row = dict(operator=operator, what=what, stage=stage + 1, seconds=seconds, peak_bytes=memory,
-                           ratio=best / seconds['ours'])
+                row = dict(
+                    operator=operator,
+                    what=what,
+                    stage=stage + 1,
+                    seconds=seconds,
+                    peak_bytes=memory,
+                    ratio=best / seconds['ours'],
+                )
                 if on_gpu:
                     moved = qkv.nbytes + grad.nbytes  # each number read or written once
                     if what != 'forward':
@@ -103,14 +112,32 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
     print(f'batch {args.batch}, {args.dtype}, {where}')
     on_gpu = 'share_of_copy_bandwidth' in rows[0]
     print_table(
-        ['operator', 'what', 'stage', 'ms, ours', 'ms, others', 'best other / ours', 'peak MiB, ours and least other',
-         *(['of copy bandwidth'] if on_gpu else [])],
-        [[row['operator'], row['what'], str(row['stage']), f'{row["seconds"]["ours"] * 1e3:.3g}',
-          ', '.join(f'{name} {value * 1e3:.3g}' for name, value in row['seconds'].items() if name != 'ours'),
-          f'{row["ratio"]:.2f}', format_memory(row['peak_bytes']),
-          *([f'{row["share_of_copy_bandwidth"]:.0%}'] if on_gpu else [])] for row in rows])
+        [
+            'operator',
+            'what',
+            'stage',
+            'ms, ours',
+            'ms, others',
+            'best other / ours',
+            'peak MiB, ours and least other',
+            *(['of copy bandwidth'] if on_gpu else []),
+        ],
+        [
+            [
+                row['operator'],
+                row['what'],
+                str(row['stage']),
+                f'{row["seconds"]["ours"] * 1e3:.3g}',
+                ', '.join(f'{name} {value * 1e3:.3g}' for name, value in row['seconds'].items() if name != 'ours'),
+                f'{row["ratio"]:.2f}',
+                format_memory(row['peak_bytes']),
+                *([f'{row["share_of_copy_bandwidth"]:.0%}'] if on_gpu else []),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def format_memory(peaks: dict[str, int]) -> str:
     others = min(value for name, value in peaks.items() if name != 'ours')
-    return f'{peaks["ours"] / 2 ** 20:.1f}, {others / 2 ** 20:.1f}'
+    return f'{peaks["ours"] / 2**20:.1f}, {others / 2**20:.1f}'

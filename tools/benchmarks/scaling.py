@@ -24,7 +24,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
     model = timm.create_model(args.model).eval()
     images = {size: torch.randn(1, 3, size, size) for size in args.sizes}
     seconds = time_interleaved(
-        {size: (lambda image=image: model(image)) for size, image in images.items()}, args.repeats, warm_up=1)
+        {size: (lambda image=image: model(image)) for size, image in images.items()}, args.repeats, warm_up=1
+    )
     rows = []
     for size, image in images.items():
         flops = FlopCountAnalysis(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -41,5 +42,14 @@ def show(rows: list[dict], args: argparse.Namespace) -> None:
     print(f'{args.model}, forward, batch 1, fp32; cost of one pixel against that at {args.sizes[0]} px')
     print_table(
         ['size', 'GMACs', 'seconds', 'GMACs per pixel', 'seconds per pixel'],
-        [[str(row['size']), f'{row["gmacs"]:.2f}', f'{row["seconds"]:.3f}', f'{row["gmacs_per_pixel_ratio"]:.2f} x',
-          f'{row["seconds_per_pixel_ratio"]:.2f} x'] for row in rows])
+        [
+            [
+                str(row['size']),
+                f'{row["gmacs"]:.2f}',
+                f'{row["seconds"]:.3f}',
+                f'{row["gmacs_per_pixel_ratio"]:.2f} x',
+                f'{row["seconds_per_pixel_ratio"]:.2f} x',
+            ]
+            for row in rows
+        ],
+    )

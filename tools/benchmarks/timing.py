@@ -38,15 +38,15 @@ def time_interleaved(
     nothing in its caches, and without the gaps in which it would wait for the CPU.
     """
     seconds = {name: [] for name in sides}
-    queueing = dict.fromkeys(sides, 0.)  # seconds that the CPU took for the call of the round before
+    queueing = dict.fromkeys(sides, 0.0)  # seconds that the CPU took for the call of the round before
     on_gpu = device.startswith('cuda')
-    flush = torch.zeros(2 ** 26, device=device) if on_gpu else None  # 256 MiB, more than a cache holds
+    flush = torch.zeros(2**26, device=device) if on_gpu else None  # 256 MiB, more than a cache holds
     for round_ in tqdm(range(repeats + warm_up), leave=False, unit='round'):
         for name, run in sides.items():
             if on_gpu:
                 flush.sum()
                 # the GPU rests while the CPU queues the whole call, at 2e9 cycles a second or less
-                torch.cuda._sleep(int(3e9 * min(queueing[name], .2)))
+                torch.cuda._sleep(int(3e9 * min(queueing[name], 0.2)))
                 start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
                 start.record()
                 begin = time.perf_counter()
@@ -121,8 +121,10 @@ def name_machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.is_file():
-        cpu = next((line.split(':', 1)[1].strip() for line in info.read_text().splitlines()
-                    if line.startswith('model name')), cpu)
+        cpu = next(
+            (line.split(':', 1)[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')),
+            cpu,
+        )
     if torch.cuda.is_available():
         cpu = f'{torch.cuda.get_device_name()}, {cpu}'
     return f'{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, {time.strftime("%Y-%m-%d")}'

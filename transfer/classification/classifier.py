@@ -36,11 +36,11 @@ class ImageClassifier(BaseModel):
     """
 
     def __init__(
-            self,
-            backbone: dict,
-            smoothing: float = 0.1,
-            mixup: dict | None = None,
-            init_cfg: dict | None = None,
+        self,
+        backbone: dict,
+        smoothing: float = 0.1,
+        mixup: dict | None = None,
+        init_cfg: dict | None = None,
     ):
         check_init_cfg(init_cfg)
         super().__init__(init_cfg=init_cfg)
@@ -64,7 +64,8 @@ class ImageClassifier(BaseModel):
                 raise FileNotFoundError(
                     f'{error}, where init_cfg of the model expects the weights to begin with: train them first '
                     '(configs/cls/*_in1k.py), name a file that you have in model.init_cfg.checkpoint, or set '
-                    'model.init_cfg=None to begin with random ones') from error
+                    'model.init_cfg=None to begin with random ones'
+                ) from error
             if prefix:
                 weights = select_prefix(weights, prefix, path)
             own = self.backbone.state_dict()
@@ -72,18 +73,19 @@ class ImageClassifier(BaseModel):
             for name in (f'{fc}.weight', f'{fc}.bias'):
                 if name in weights and name in own and weights[name].shape != own[name].shape:
                     MMLogger.get_current_instance().warning(
-                        f'{path}: {name} is for {len(weights[name])} classes; it begins anew for {self.num_classes}')
+                        f'{path}: {name} is for {len(weights[name])} classes; it begins anew for {self.num_classes}'
+                    )
                     weights[name] = own[name]
             check_weights(path, weights, own)
             self.backbone.load_state_dict(weights)
         self.is_init = True
 
     def forward(
-            self,
-            inputs: Tensor,
-            label: Tensor | None = None,
-            path: Sequence[str] | None = None,
-            mode: str = 'tensor',
+        self,
+        inputs: Tensor,
+        label: Tensor | None = None,
+        path: Sequence[str] | None = None,
+        mode: str = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[LabelData]:
         """Classify images.
 

@@ -34,17 +34,19 @@ class ClassFolder(Dataset):
     """
 
     def __init__(
-            self,
-            data_root: str,
-            transform: dict,
-            classes: Sequence[str] | str | None = None,
-            skip_unreadable: bool = False,
+        self,
+        data_root: str,
+        transform: dict,
+        classes: Sequence[str] | str | None = None,
+        skip_unreadable: bool = False,
     ):
         root = Path(data_root)
         if not root.is_dir():
-            raise FileNotFoundError(f'no images at {root}: expected a folder with a folder for each class; set '
-                                    'data_root in train_dataloader.dataset, val_dataloader.dataset and '
-                                    'test_dataloader.dataset')
+            raise FileNotFoundError(
+                f'no images at {root}: expected a folder with a folder for each class; set '
+                'data_root in train_dataloader.dataset, val_dataloader.dataset and '
+                'test_dataloader.dataset'
+            )
         folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
         if not folders:
             raise DataError(f'{root} has no folders: expected one for each class, with its images')
@@ -55,9 +57,11 @@ class ClassFolder(Dataset):
         self.classes = list(folders if classes is None else classes)
         unknown = sorted(set(folders) - set(self.classes))
         if unknown:
-            raise DataError(f'{root} has {len(unknown)} folders that are not among the {len(self.classes)} classes: '
-                            f'{", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}; set classes=None to take '
-                            'the folders as they are')
+            raise DataError(
+                f'{root} has {len(unknown)} folders that are not among the {len(self.classes)} classes: '
+                f'{", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}; set classes=None to take '
+                'the folders as they are'
+            )
         indices = {name: i for i, name in enumerate(self.classes)}
         try:
             self.samples = make_dataset(str(root), {name: indices[name] for name in folders}, IMG_EXTENSIONS)
@@ -94,8 +98,9 @@ class ClassFolder(Dataset):
                 image = read_image(path)
             except DataError as error:
                 if not self.skip_unreadable:
-                    raise DataError(f'{error}; repair or remove it, or, for training, set skip_unreadable=True of this '
-                                    'data set') from error
+                    raise DataError(
+                        f'{error}; repair or remove it, or, for training, set skip_unreadable=True of this data set'
+                    ) from error
                 self._unreadable[candidate] = True
                 MMLogger.get_current_instance().warning(f'{error}; the next image takes its place')
                 continue

@@ -29,7 +29,7 @@ class ClassCheckHook(Hook):
         classes = runner.train_dataloader.dataset.metainfo['classes']
         _check_number(runner, classes, 'training')
         if self._stored is not None:
-            _compare(self._stored, 'the checkpoint\'s training', classes, 'training')
+            _compare(self._stored, "the checkpoint's training", classes, 'training')
         if runner.val_loop is not None:
             _compare(classes, 'training', runner.val_dataloader.dataset.metainfo['classes'], 'validation')
 
@@ -42,18 +42,22 @@ class ClassCheckHook(Hook):
         classes = runner.test_dataloader.dataset.metainfo['classes']
         _check_number(runner, classes, 'test')
         if self._stored is not None:
-            _compare(self._stored, 'the checkpoint\'s training', classes, 'test')
+            _compare(self._stored, "the checkpoint's training", classes, 'test')
 
 
 def _check_number(runner, classes: list[str], side: str) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if len(classes) != model.num_classes:
-        raise DataError(f'{side} data has {len(classes)} classes, the model has {model.num_classes}: set '
-                        f'model.backbone.num_classes={len(classes)}')
+        raise DataError(
+            f'{side} data has {len(classes)} classes, the model has {model.num_classes}: set '
+            f'model.backbone.num_classes={len(classes)}'
+        )
 
 
 def _compare(one: list[str], one_side: str, other: list[str], other_side: str) -> None:
     if list(one) != list(other):
         differing = sorted(set(one) ^ set(other))
-        raise DataError(f'{one_side} data and {other_side} data have different classes ({len(one)} and {len(other)}): '
-                        f'{", ".join(differing[:5]) or "their order differs"}; list them in `classes` of each data set')
+        raise DataError(
+            f'{one_side} data and {other_side} data have different classes ({len(one)} and {len(other)}): '
+            f'{", ".join(differing[:5]) or "their order differs"}; list them in `classes` of each data set'
+        )

@@ -36,8 +36,10 @@ class PhotoClassifier:
         self.transform = create_transform(**dataset.transform)
         self.names = _find_names(meta.get('dataset_meta', {}).get('classes') or dataset.get('classes'))
         if len(self.names) != self.model.num_classes:
-            raise DataError(f'{checkpoint} and {config} name {len(self.names)} classes, the model has '
-                            f'{self.model.num_classes}: list the names in test_dataloader.dataset.classes')
+            raise DataError(
+                f'{checkpoint} and {config} name {len(self.names)} classes, the model has '
+                f'{self.model.num_classes}: list the names in test_dataloader.dataset.classes'
+            )
 
     @torch.inference_mode()
     def predict(self, path: str | Path, topk: int = 5) -> list[dict]:
@@ -52,8 +54,10 @@ class PhotoClassifier:
         """
         inputs = self.transform(read_image(path))[None].to(self.device)
         scores, labels = self.model(inputs, mode='predict')[0].scores.sort(descending=True)
-        return [dict(name=self.names[label], label=label, score=score)
-                for score, label in zip(scores[:topk].tolist(), labels[:topk].tolist(), strict=True)]
+        return [
+            dict(name=self.names[label], label=label, score=score)
+            for score, label in zip(scores[:topk].tolist(), labels[:topk].tolist(), strict=True)
+        ]
 
 
 def _find_names(classes: list[str] | str | None) -> list[str]:

@@ -44,6 +44,6 @@ class TwoStageNetwork(nn.Module):
         for stage in range(getattr(head, 'num_stages', 1)):
             args = (stage,) if hasattr(head, 'num_stages') else ()
             boxes = head._bbox_forward(*args, maps, rois)  # mmdet has no public name for one stage
-            masks = head._mask_forward(*args, maps, rois[:self.num_masks])
+            masks = head._mask_forward(*args, maps, rois[: self.num_masks])
             outputs += [boxes['cls_score'], boxes['bbox_pred'], masks['mask_preds']]
         return outputs

@@ -34,12 +34,14 @@ class CheckedCocoDataset(CocoDataset):
     def load_data_list(self) -> list[dict]:
         """Check the annotations, then read them as mmdet does."""
         check_annotations(
-            self.ann_file, self.data_prefix['img'], self.metainfo['classes'], self.with_mask, self.test_mode)
+            self.ann_file, self.data_prefix['img'], self.metainfo['classes'], self.with_mask, self.test_mode
+        )
         return super().load_data_list()
 
 
 def check_annotations(
-        path, image_folder, classes: Sequence[str], with_mask: bool = True, for_test: bool = False) -> None:
+    path, image_folder, classes: Sequence[str], with_mask: bool = True, for_test: bool = False
+) -> None:
     """Check a COCO annotation file against its images and the classes of a model.
 
     Images without objects are in order, as are boxes of no height or width and boxes that stick out by a hundredth of
@@ -65,22 +67,42 @@ def check_annotations(
     names = {category['name'] for category in content['categories']}
     objects = [annotation for annotation in annotations or () if not annotation.get('ignore')]
     faults = [
-        *_list(f'images are not in {image_folder}', (
-            f'{image["id"]} ({image["file_name"]})' for image in images
-            if not Path(image_folder, image['file_name']).is_file())),
-        *_list('annotations belong to no image', (
-            f'{one["id"]} (image {one["image_id"]})' for one in objects if one['image_id'] not in sizes)),
-        *_list('annotations have a category id that is not among the categories', (
-            f'{one["id"]} (category {one["category_id"]})' for one in objects
-            if one['category_id'] not in category_ids)),
-        *_list('annotations have a box outside of their image, or none', (
-            f'{one["id"]} ({one.get("bbox")} in {sizes[one["image_id"]][0]} x {sizes[one["image_id"]][1]})'
-            for one in objects if one['image_id'] in sizes
-            and not _is_inside(one.get('bbox'), *sizes[one['image_id']]))),
-        *_list('annotations have an empty outline', (
-            str(one['id']) for one in objects if with_mask and not one.get('segmentation'))),
-        *_list("of the model's classes have no category of that name; set metainfo.classes of the data sets to yours", (
-            name for name in classes if name not in names)),
+        *_list(
+            f'images are not in {image_folder}',
+            (
+                f'{image["id"]} ({image["file_name"]})'
+                for image in images
+                if not Path(image_folder, image['file_name']).is_file()
+            ),
+        ),
+        *_list(
+            'annotations belong to no image',
+            (f'{one["id"]} (image {one["image_id"]})' for one in objects if one['image_id'] not in sizes),
+        ),
+        *_list(
+            'annotations have a category id that is not among the categories',
+            (
+                f'{one["id"]} (category {one["category_id"]})'
+                for one in objects
+                if one['category_id'] not in category_ids
+            ),
+        ),
+        *_list(
+            'annotations have a box outside of their image, or none',
+            (
+                f'{one["id"]} ({one.get("bbox")} in {sizes[one["image_id"]][0]} x {sizes[one["image_id"]][1]})'
+                for one in objects
+                if one['image_id'] in sizes and not _is_inside(one.get('bbox'), *sizes[one['image_id']])
+            ),
+        ),
+        *_list(
+            'annotations have an empty outline',
+            (str(one['id']) for one in objects if with_mask and not one.get('segmentation')),
+        ),
+        *_list(
+            "of the model's classes have no category of that name; set metainfo.classes of the data sets to yours",
+            (name for name in classes if name not in names),
+        ),
     ]
     if not objects and annotations is not None:
         faults.append('there are no annotations at all')
@@ -91,14 +113,18 @@ def check_annotations(
 def _read(path, for_test: bool) -> dict:
     """Read the file and check that the parts are there that the rest relies on."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f'no annotations at {path}: set data_root and ann_file of the data set, and ann_file '
-                                'of the evaluator')
+        raise FileNotFoundError(
+            f'no annotations at {path}: set data_root and ann_file of the data set, and ann_file of the evaluator'
+        )
     try:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
     except ValueError as error:
         raise DataError(f'{path} is no JSON file ({error})') from error
-    needed = dict(images=('id', 'file_name', 'width', 'height'), annotations=('id', 'image_id', 'category_id'),
-                  categories=('id', 'name'))
+    needed = dict(
+        images=('id', 'file_name', 'width', 'height'),
+        annotations=('id', 'image_id', 'category_id'),
+        categories=('id', 'name'),
+    )
     if for_test and isinstance(content, dict) and 'annotations' not in content:
         del needed['annotations']
     for section, keys in needed.items():
@@ -120,8 +146,9 @@ def _is_inside(box, width: float, height: float) -> bool:
         return False
     x, y, w, h = box
     slack_x, slack_y = max(2, width / 100), max(2, height / 100)
-    return (w >= 0 and h >= 0 and x >= -slack_x and y >= -slack_y and x + w <= width + slack_x
-            and y + h <= height + slack_y)
+    return (
+        w >= 0 and h >= 0 and x >= -slack_x and y >= -slack_y and x + w <= width + slack_x and y + h <= height + slack_y
+    )
 
 
 def _list(fault: str, entries: Iterable[str]) -> list[str]:

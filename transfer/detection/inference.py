@@ -88,8 +88,10 @@ class ImageDetector:
         image = mmcv.imread(result.img_path, channel_order='rgb')
         with write_aside(picture) as aside:
             self.visualizer.add_datasample(
-                'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold)
+                'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold
+            )
         with write_aside(text) as aside:
             aside.write_text(
-                json.dumps(dict(image=result.img_path, objects=objects), indent=1) + '\n', encoding='utf-8')
+                json.dumps(dict(image=result.img_path, objects=objects), indent=1) + '\n', encoding='utf-8'
+            )
         return len(objects)

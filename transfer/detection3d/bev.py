@@ -41,50 +41,60 @@ class DualAttnBEV(BaseModule):
     """
 
     def __init__(
-            self,
-            in_channels: int = 256,
-            out_channels: Sequence[int] = (128, 256),
-            depths: Sequence[int] = (1, 1),
-            strides: Sequence[int] = (1, 2),
-            window_size: int = 8,
-            head_dim: int = 32,
-            mlp_ratio: float = 4.,
-            drop_path_rate: float = 0.,
-            with_cp: bool = False,
-            init_cfg: dict | list[dict] | None = None,
+        self,
+        in_channels: int = 256,
+        out_channels: Sequence[int] = (128, 256),
+        depths: Sequence[int] = (1, 1),
+        strides: Sequence[int] = (1, 2),
+        window_size: int = 8,
+        head_dim: int = 32,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg=init_cfg)
         if not len(out_channels) == len(depths) == len(strides):
-            raise ValueError('out_channels, depths and strides describe the same stages, but have '
-                             f'{len(out_channels)}, {len(depths)} and {len(strides)} entries')
+            raise ValueError(
+                'out_channels, depths and strides describe the same stages, but have '
+                f'{len(out_channels)}, {len(depths)} and {len(strides)} entries'
+            )
         self.in_channels = in_channels
         self.strides = tuple(strides)
         self.with_cp = with_cp
         drop_path_rates = calculate_drop_path_rates(drop_path_rate, depths, stagewise=True)
         self.stem = nn.Conv2d(in_channels, out_channels[0], kernel_size=strides[0], stride=strides[0])
-        self.downsamples = nn.ModuleList([
-            Downsample(chans, dim, stride=stride)
-            for chans, dim, stride in zip(out_channels[:-1], out_channels[1:], strides[1:], strict=True)])
-        self.stages = nn.ModuleList([
-            nn.Sequential(*[
-                DualAttnBlock(
-                    dim,
-                    attn_types=('sda', 'fca'),
-                    window_size=window_size,
-                    head_dim=head_dim,
-                    mlp_ratio=mlp_ratio,
-                    drop_path=rate,
+        self.downsamples = nn.ModuleList(
+            [
+                Downsample(chans, dim, stride=stride)
+                for chans, dim, stride in zip(out_channels[:-1], out_channels[1:], strides[1:], strict=True)
+            ]
+        )
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(
+                    *[
+                        DualAttnBlock(
+                            dim,
+                            attn_types=('sda', 'fca'),
+                            window_size=window_size,
+                            head_dim=head_dim,
+                            mlp_ratio=mlp_ratio,
+                            drop_path=rate,
+                        )
+                        for rate in rates
+                    ]
                 )
-                for rate in rates
-            ])
-            for dim, rates in zip(out_channels, drop_path_rates, strict=True)])
+                for dim, rates in zip(out_channels, drop_path_rates, strict=True)
+            ]
+        )
 
     def init_weights(self) -> None:
         """Initialise as the image backbone does, then as `init_cfg` says."""
         if not self.is_init:
             for module in self.modules():
                 if isinstance(module, nn.Linear):
-                    trunc_normal_(module.weight, std=.02)
+                    trunc_normal_(module.weight, std=0.02)
                     nn.init.zeros_(module.bias)
         super().init_weights()
 

@@ -42,7 +42,8 @@ def _make_database(dataset: str, out_dir: Path, prefix: str) -> Path:
     path = out_dir / f'{prefix}_dbinfos_train.pkl'
     aside = path.with_name(f'.{path.name}.part')
     _import_converter('create_gt_database').create_groundtruth_database(
-        dataset, str(out_dir), prefix, f'{prefix}_infos_train.pkl', db_info_save_path=str(aside))
+        dataset, str(out_dir), prefix, f'{prefix}_infos_train.pkl', db_info_save_path=str(aside)
+    )
     os.replace(aside, path)
     return path
 
@@ -52,8 +53,12 @@ def _make_database(dataset: str, out_dir: Path, prefix: str) -> Path:
 
 def _check_kitti_frame(folder: Path, name: str, points: str) -> list[str]:
     """Tell what is wrong with one frame."""
-    paths = [folder / 'image_2' / f'{name}.png', folder / 'label_2' / f'{name}.txt', folder / 'calib' / f'{name}.txt',
-             folder / points / f'{name}.bin']
+    paths = [
+        folder / 'image_2' / f'{name}.png',
+        folder / 'label_2' / f'{name}.txt',
+        folder / 'calib' / f'{name}.txt',
+        folder / points / f'{name}.bin',
+    ]
     faults = [f'{path} is missing' for path in paths if not path.is_file()]
     calib, cloud = paths[2:]
     if calib.is_file():
@@ -82,8 +87,10 @@ def _list_kitti_frames(root: Path, same_frames: bool) -> dict[str, list[str]]:
         return dict.fromkeys(splits, names)
     for path in splits.values():
         if not path.is_file():
-            raise DataError(f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
-                               'use --same-frames to train and validate on every frame')
+            raise DataError(
+                f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
+                'use --same-frames to train and validate on every frame'
+            )
     return {split: path.read_text().split() for split, path in splits.items()}
 
 
@@ -107,8 +114,13 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[
         raise DataError(f'{folder} is missing: expected the folders calib, image_2, label_2 and velodyne in it')
     points = 'velodyne' if (folder / 'velodyne').is_dir() else 'velodyne_reduced'
     frames = _list_kitti_frames(root, same_frames)
-    _raise_faults([fault for name in sorted({*frames['train'], *frames['val']})
-                   for fault in _check_kitti_frame(folder, name, points)])
+    _raise_faults(
+        [
+            fault
+            for name in sorted({*frames['train'], *frames['val']})
+            for fault in _check_kitti_frame(folder, name, points)
+        ]
+    )
 
     converter, update = _import_converter('kitti_converter'), _import_converter('update_infos_to_v2')
     for name in ('calib', 'image_2', 'label_2', points):
@@ -118,7 +130,8 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[
         old, new = Path(aside, 'old'), Path(aside, 'new')
         for split, names in frames.items():
             infos = converter.get_kitti_image_info(
-                str(out_dir), velodyne=False, calib=True, image_ids=[int(name) for name in names], num_worker=1)
+                str(out_dir), velodyne=False, calib=True, image_ids=[int(name) for name in names], num_worker=1
+            )
             for info, name in zip(infos, names, strict=True):
                 info['point_cloud']['velodyne_path'] = f'training/{points}/{name}.bin'
             converter._calculate_num_points_in_gt(str(out_dir), infos, relative_path=True)
@@ -152,7 +165,8 @@ def _check_nuscenes_clouds(root: Path, version: str) -> list[str]:
             faults.append(f'{cloud} is missing')
         elif cloud.stat().st_size % 20:
             faults.append(
-                f'{cloud} has {cloud.stat().st_size} bytes, not a multiple of 20 (5 float32 a point): truncated?')
+                f'{cloud} has {cloud.stat().st_size} bytes, not a multiple of 20 (5 float32 a point): truncated?'
+            )
     return faults
 
 
@@ -174,8 +188,10 @@ def convert_nuscenes(root: Path, out_dir: Path, version: str = 'v1.0-trainval', 
     """
     for folder in (root / version, root / 'samples' / 'LIDAR_TOP'):
         if not folder.is_dir():
-            raise DataError(f'{folder} is missing: expected the tables in {root / version}, key frames in '
-                               f'{root / "samples"} and sweeps in {root / "sweeps"}')
+            raise DataError(
+                f'{folder} is missing: expected the tables in {root / version}, key frames in '
+                f'{root / "samples"} and sweeps in {root / "sweeps"}'
+            )
     _raise_faults(_check_nuscenes_clouds(root, version))
     converter, update = _import_converter('nuscenes_converter'), _import_converter('update_infos_to_v2')
     out_dir.mkdir(parents=True, exist_ok=True)

@@ -66,9 +66,13 @@ class PointCloudDetector:
         if len(self.read_points(path)):
             result = inference_detector(self.model, str(path))[0].cpu()
         else:
-            result = Det3DDataSample(pred_instances_3d=InstanceData(
-                bboxes_3d=LiDARInstance3DBoxes(torch.zeros(0, 7)), scores_3d=torch.zeros(0),
-                labels_3d=torch.zeros(0, dtype=torch.long)))
+            result = Det3DDataSample(
+                pred_instances_3d=InstanceData(
+                    bboxes_3d=LiDARInstance3DBoxes(torch.zeros(0, 7)),
+                    scores_3d=torch.zeros(0),
+                    labels_3d=torch.zeros(0, dtype=torch.long),
+                )
+            )
         result.set_metainfo(dict(lidar_path=str(path)))
         return result
 
@@ -91,15 +95,24 @@ class PointCloudDetector:
         boxes = found.bboxes_3d
         objects = []
         for score, label, center, box in zip(
-                found.scores_3d, found.labels_3d, boxes.gravity_center, boxes.tensor, strict=True):
-            item = dict(name=self.classes[label], label=int(label), score=float(score), center=center.tolist(),
-                        size=box[3:6].tolist(), yaw=float(box[6]))
+            found.scores_3d, found.labels_3d, boxes.gravity_center, boxes.tensor, strict=True
+        ):
+            item = dict(
+                name=self.classes[label],
+                label=int(label),
+                score=float(score),
+                center=center.tolist(),
+                size=box[3:6].tolist(),
+                yaw=float(box[6]),
+            )
             if len(box) > 7:
                 item['velocity'] = box[7:9].tolist()
             objects.append(item)
         draw_bird_eye_view(
-            picture, self.read_points(result.lidar_path), self.range, boxes, [item['name'] for item in objects])
+            picture, self.read_points(result.lidar_path), self.range, boxes, [item['name'] for item in objects]
+        )
         with write_aside(text) as aside:
             aside.write_text(
-                json.dumps(dict(point_cloud=result.lidar_path, objects=objects), indent=1) + '\n', encoding='utf-8')
+                json.dumps(dict(point_cloud=result.lidar_path, objects=objects), indent=1) + '\n', encoding='utf-8'
+            )
         return len(objects)

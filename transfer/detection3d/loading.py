@@ -13,8 +13,13 @@ from torch import Tensor
 from engine import DataError
 
 __all__ = [
-    'CheckedDet3DDataPreprocessor', 'CheckedKittiDataset', 'CheckedLoadPointsFromFile',
-    'CheckedLoadPointsFromMultiSweeps', 'CheckedNuScenesDataset', 'check_points']
+    'CheckedDet3DDataPreprocessor',
+    'CheckedKittiDataset',
+    'CheckedLoadPointsFromFile',
+    'CheckedLoadPointsFromMultiSweeps',
+    'CheckedNuScenesDataset',
+    'check_points',
+]
 
 _INFO_VERSION = '1.1'  # what mmdet3d 1.4 writes and reads
 
@@ -26,13 +31,17 @@ def check_points(values: np.ndarray, columns: int, path: str) -> np.ndarray:
         DataError: the last point is cut off, or there are NaN or infinite values.
     """
     if values.size % columns:
-        raise DataError(f'{path} holds {values.size} numbers, not a multiple of {columns}: it is truncated, or its '
-                        f'points have not {columns} float32 each')
+        raise DataError(
+            f'{path} holds {values.size} numbers, not a multiple of {columns}: it is truncated, or its '
+            f'points have not {columns} float32 each'
+        )
     bad = ~np.isfinite(values)
     if bad.any():
         points = np.unique(bad.nonzero()[0] // columns)
-        raise DataError(f'{path} has NaN or infinite values in {len(points)} of {values.size // columns} points, the '
-                        f'first at point {points[0]}: remove these points')
+        raise DataError(
+            f'{path} has NaN or infinite values in {len(points)} of {values.size // columns} points, the '
+            f'first at point {points[0]}: remove these points'
+        )
     return values
 
 

@@ -25,8 +25,8 @@ _ROTATE_IOU = 'mmdet3d.evaluation.functional.kitti_utils.rotate_iou'
 def apply_repairs() -> list[str]:
     """Make every repair that this machine and these versions need, once; returns the names of those made now."""
     repairs = dict(
-        sparse_convolution=repair_sparse_convolution, kitti_metric=repair_kitti_metric,
-        center_head=repair_center_head)
+        sparse_convolution=repair_sparse_convolution, kitti_metric=repair_kitti_metric, center_head=repair_center_head
+    )
     made = [name for name, repair in repairs.items() if repair()]
     if made:
         logger.info('repaired for this machine: %s', ', '.join(made))
@@ -49,18 +49,21 @@ def _iterate_offsets(indice_pairs: Tensor, counts: Tensor, inverse: bool, subm: 
             continue
         count = counts[len(counts) - 1 - offset] if subm and offset > center else counts[offset]
         if count > 0:
-            yield (offset, indice_pairs[int(inverse), offset, :count].long(),
-                   indice_pairs[int(not inverse), offset, :count].long())
+            yield (
+                offset,
+                indice_pairs[int(inverse), offset, :count].long(),
+                indice_pairs[int(not inverse), offset, :count].long(),
+            )
 
 
 def convolve_pairs(
-        features: Tensor,
-        filters: Tensor,
-        indice_pairs: Tensor,
-        indice_pair_num: Tensor,
-        num_activate_out: int,
-        inverse: bool = False,
-        subm: bool = False,
+    features: Tensor,
+    filters: Tensor,
+    indice_pairs: Tensor,
+    indice_pair_num: Tensor,
+    num_activate_out: int,
+    inverse: bool = False,
+    subm: bool = False,
 ) -> Tensor:
     """Convolve sparse features: gather, matrix product and scatter-add for each offset of the kernel.
 
@@ -87,13 +90,13 @@ def convolve_pairs(
 
 
 def convolve_pairs_backward(
-        features: Tensor,
-        filters: Tensor,
-        out_bp: Tensor,
-        indice_pairs: Tensor,
-        indice_pair_num: Tensor,
-        inverse: bool = False,
-        subm: bool = False,
+    features: Tensor,
+    filters: Tensor,
+    out_bp: Tensor,
+    indice_pairs: Tensor,
+    indice_pair_num: Tensor,
+    inverse: bool = False,
+    subm: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of `convolve_pairs` for its features, (N, C), and filters, (K, *kernel, C).
 
@@ -131,27 +134,58 @@ def repair_sparse_convolution() -> bool:
     import spconv
     from spconv.constants import ALL_WEIGHT_IS_KRSC
     from spconv.pytorch import ops
+
     if not spconv.__version__.startswith('2.3') or hasattr(ops.indice_conv, 'on_gpu'):
         return False
 
-    def convolve(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse=False, subm=False,
-                 algo=None, timer=None, bias=None, act_alpha=0., act_beta=0., act_type=None):
+    def convolve(
+        features,
+        filters,
+        indice_pairs,
+        indice_pair_num,
+        num_activate_out,
+        inverse=False,
+        subm=False,
+        algo=None,
+        timer=None,
+        bias=None,
+        act_alpha=0.0,
+        act_beta=0.0,
+        act_type=None,
+    ):
         """Stand in for `spconv.pytorch.ops.indice_conv`; a fused activation is for spconv's own inference, on GPUs."""
         if features.is_cuda:
-            return convolve.on_gpu(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse, subm,
-                                   algo, timer, bias, act_alpha, act_beta, act_type)
+            return convolve.on_gpu(
+                features,
+                filters,
+                indice_pairs,
+                indice_pair_num,
+                num_activate_out,
+                inverse,
+                subm,
+                algo,
+                timer,
+                bias,
+                act_alpha,
+                act_beta,
+                act_type,
+            )
         if not ALL_WEIGHT_IS_KRSC:
-            raise RuntimeError('spconv is set to another layout of its weights than (K, *kernel, C); unset the '
-                               'environment variable SPCONV_SAVED_WEIGHT_LAYOUT')
+            raise RuntimeError(
+                'spconv is set to another layout of its weights than (K, *kernel, C); unset the '
+                'environment variable SPCONV_SAVED_WEIGHT_LAYOUT'
+            )
         out = convolve_pairs(features, filters, indice_pairs, indice_pair_num, num_activate_out, inverse, subm)
         return out if bias is None else out + bias
 
-    def convolve_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse=False, subm=False,
-                          algo=None, timer=None):
+    def convolve_backward(
+        features, filters, out_bp, indice_pairs, indice_pair_num, inverse=False, subm=False, algo=None, timer=None
+    ):
         """Stand in for `spconv.pytorch.ops.indice_conv_backward`."""
         if features.is_cuda:
             return convolve_backward.on_gpu(
-                features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm, algo, timer)
+                features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm, algo, timer
+            )
         return convolve_pairs_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm)
 
     convolve.on_gpu, convolve_backward.on_gpu = ops.indice_conv, ops.indice_conv_backward

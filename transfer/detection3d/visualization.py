@@ -35,11 +35,11 @@ class BirdEyeViewHook(Hook):
         self.score_threshold = score_threshold
 
     def after_test_iter(
-            self,
-            runner: Runner,
-            batch_idx: int,
-            data_batch: dict,
-            outputs: Sequence[Det3DDataSample],
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[Det3DDataSample],
     ) -> None:
         """Write the pictures of a batch, see `mmengine.hooks.Hook`."""
         if not self.draw:
@@ -51,20 +51,28 @@ class BirdEyeViewHook(Hook):
         for points, sample in zip(data_batch['inputs']['points'], outputs, strict=True):
             found = sample.pred_instances_3d.cpu()
             found = found[found.scores_3d >= self.score_threshold]
-            names = [f'{classes[label]} {score:.2f}' for label, score in
-                     zip(found.labels_3d.tolist(), found.scores_3d.tolist(), strict=True)]
+            names = [
+                f'{classes[label]} {score:.2f}'
+                for label, score in zip(found.labels_3d.tolist(), found.scores_3d.tolist(), strict=True)
+            ]
             truth = (sample.eval_ann_info or {}).get('gt_bboxes_3d')
-            draw_bird_eye_view(folder / f'{Path(sample.lidar_path).stem}.png', points.cpu().numpy(),
-                               list(point_cloud_range), found.bboxes_3d, names, truth)
+            draw_bird_eye_view(
+                folder / f'{Path(sample.lidar_path).stem}.png',
+                points.cpu().numpy(),
+                list(point_cloud_range),
+                found.bboxes_3d,
+                names,
+                truth,
+            )
 
 
 def draw_bird_eye_view(
-        path: str | Path,
-        points: np.ndarray,
-        point_cloud_range: list[float],
-        boxes: LiDARInstance3DBoxes,
-        names: list[str],
-        truth: LiDARInstance3DBoxes | None = None,
+    path: str | Path,
+    points: np.ndarray,
+    point_cloud_range: list[float],
+    boxes: LiDARInstance3DBoxes,
+    names: list[str],
+    truth: LiDARInstance3DBoxes | None = None,
 ) -> None:
     """Draw a point cloud from above, with boxes whose front is marked and named.
 
@@ -77,11 +85,11 @@ def draw_bird_eye_view(
         truth: boxes to draw in green.
     """
     x0, y0, z0, x1, y1, z1 = point_cloud_range
-    figure = Figure(figsize=(10, max(2., 10 * (y1 - y0) / (x1 - x0))), dpi=120, layout='tight')
+    figure = Figure(figsize=(10, max(2.0, 10 * (y1 - y0) / (x1 - x0))), dpi=120, layout='tight')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(aspect='equal', xlim=(x0, x1), ylim=(y0, y1), xlabel='x [m]', ylabel='y [m]')
     axes.set_facecolor('black')
-    axes.scatter(points[:, 0], points[:, 1], s=.4, c=points[:, 2], cmap='viridis', vmin=z0, vmax=z1, linewidths=0)
+    axes.scatter(points[:, 0], points[:, 1], s=0.4, c=points[:, 2], cmap='viridis', vmin=z0, vmax=z1, linewidths=0)
     # a wide line below a narrow one: both can be seen where they agree
     for group, color, width, labels in ((truth, 'lime', 3, None), (boxes, 'red', 1, names)):
         if group is None or not len(group):

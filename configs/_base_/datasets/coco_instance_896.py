@@ -18,8 +18,6 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 # workers that start anew in each epoch augment after a resume as if nothing had happened
-train_dataloader = dict(
-    persistent_workers=False,
-    dataset=dict(type=dataset_type, pipeline=train_pipeline))
+train_dataloader = dict(persistent_workers=False, dataset=dict(type=dataset_type, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(type=dataset_type, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(type=dataset_type, pipeline=test_pipeline))

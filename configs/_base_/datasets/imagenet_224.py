@@ -19,7 +19,10 @@ train_dataloader = dict(
             auto_augment='rand-m9-mstd0.5-inc1',
             interpolation='bicubic',
             re_prob=0.25,
-            re_mode='pixel')))
+            re_mode='pixel',
+        ),
+    ),
+)
 val_dataloader = dict(
     batch_size=256,
     num_workers=8,
@@ -31,7 +34,9 @@ val_dataloader = dict(
         type='ClassFolder',
         data_root='data/imagenet/val',
         classes='imagenet-1k',
-        transform=dict(input_size=224, interpolation='bicubic', crop_pct=0.95, crop_mode='center')))
+        transform=dict(input_size=224, interpolation='bicubic', crop_pct=0.95, crop_mode='center'),
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='TopKAccuracy', topk=(1, 5))
 test_evaluator = val_evaluator

@@ -15,7 +15,9 @@ train_dataloader = dict(
         augment=[
             dict(type='torchvision/RandomCrop', size=image_size),
             dict(type='torchvision/RandomHorizontalFlip'),
-        ]))
+        ],
+    ),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
@@ -29,7 +31,9 @@ val_dataloader = dict(
         prepare=[
             dict(type='torchvision/Resize', size=image_size, antialias=True),
             dict(type='torchvision/CenterCrop', size=image_size),
-        ]))
+        ],
+    ),
+)
 test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], limit=None))
 val_evaluator = [dict(type='Colorfulness'), dict(type='MeanChroma'), dict(type='PSNR')]
 test_evaluator = val_evaluator

@@ -13,7 +13,9 @@ train_dataloader = dict(
             dict(type='torchvision/RandomCrop', size=128),
             dict(type='torchvision/RandomHorizontalFlip'),
             dict(type='ColorEnhance', factor=1.2),
-        ]))
+        ],
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=0,
@@ -24,7 +26,9 @@ val_dataloader = dict(
         prepare=[
             dict(type='torchvision/Resize', size=160, antialias=True),
             dict(type='torchvision/CenterCrop', size=160),
-        ]))
+        ],
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = [dict(type='Colorfulness'), dict(type='MeanChroma'), dict(type='PSNR')]
 test_evaluator = val_evaluator

@@ -8,7 +8,8 @@ model = dict(
         encoder='convnext_large.fb_in22k',
         encoder_weights='weights/convnext_large_22k_224.pth',
         num_queries=100,
-        depth=9),
+        depth=9,
+    ),
     critic=dict(type='PatchDiscriminator', dim=64),
     pixel_loss=dict(type='PixelLoss', loss_weight=0.1),
     perceptual_loss=dict(
@@ -17,10 +18,20 @@ model = dict(
         weights='weights/vgg16_bn-6c64b313.pth',
         # conv1_1 to conv5_1
         layers={
-            'features.0': 1 / 16, 'features.7': 1 / 8, 'features.14': 1 / 4, 'features.24': 1 / 2, 'features.34': 1.0},
-        loss_weight=5.0),
+            'features.0': 1 / 16,
+            'features.7': 1 / 8,
+            'features.14': 1 / 4,
+            'features.24': 1 / 2,
+            'features.34': 1.0,
+        },
+        loss_weight=5.0,
+    ),
     adversarial_loss=dict(type='GANLoss', gan_type='vanilla', loss_weight=1.0),
-    colorfulness_loss=dict(type='ColorfulnessLoss', loss_weight=0.5))
+    colorfulness_loss=dict(type='ColorfulnessLoss', loss_weight=0.5),
+)
 # a test needs the generator alone
 test_overrides = {
-    'model.perceptual_loss': None, 'model.generator.encoder_weights': None, 'model.generator_weights': None}
+    'model.perceptual_loss': None,
+    'model.generator.encoder_weights': None,
+    'model.generator_weights': None,
+}

@@ -4,4 +4,5 @@ model = dict(
     type='ImageClassifier',
     backbone=dict(model_name='dualattn_tiny', num_classes=1000, drop_path_rate=0.1),
     smoothing=0.1,
-    mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0))
+    mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0),
+)

@@ -6,6 +6,7 @@ model = dict(
         type='DualAttn',
         model_name='dualattn_tiny',
         drop_path_rate=0.1,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/dualattn_t_in1k/epoch_300.pth', prefix='backbone.')),
-    neck=dict(in_channels=[96, 192, 384, 768]))
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/dualattn_t_in1k/epoch_300.pth', prefix='backbone.'),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)

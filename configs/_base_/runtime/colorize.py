@@ -1,13 +1,14 @@
 # How every colorizer runs: what is imported, logged, written and made reproducible.
 default_scope = 'mmengine'
 custom_imports = dict(
-    imports=[
-        'engine', 'colorization.systems', 'colorization.data', 'colorization.metrics', 'colorization.hooks'],
-    allow_failed_imports=False)
+    imports=['engine', 'colorization.systems', 'colorization.data', 'colorization.metrics', 'colorization.hooks'],
+    allow_failed_imports=False,
+)
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    checkpoint=dict(type='WholeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3))
+    checkpoint=dict(type='WholeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
+)
 custom_hooks = [
     dict(type='SeedIterationHook'),
     dict(type='MeanLossHook'),

@@ -2,12 +2,16 @@
 # optimizer is that of the public configuration.
 optim_wrapper = dict(
     constructor='PerNetworkOptimWrapperConstructor',
-    generator=dict(
-        type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01)),
-    critic=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.99))))
+    generator=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01)),
+    critic=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.99))),
+)
 param_scheduler = [
-    dict(type='MultiStepLR', by_epoch=False, gamma=0.5,
-         milestones=[80000, 120000, 160000, 200000, 240000, 280000, 320000, 360000]),
+    dict(
+        type='MultiStepLR',
+        by_epoch=False,
+        gamma=0.5,
+        milestones=[80000, 120000, 160000, 200000, 240000, 280000, 320000, 360000],
+    ),
 ]
 auto_scale_lr = dict(base_batch_size=16, enable=False)
 

@@ -4,7 +4,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-    clip_grad=dict(max_norm=1.0))
+    clip_grad=dict(max_norm=1.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=20, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=20, end=300, eta_min=1e-6, convert_to_iter_based=True),

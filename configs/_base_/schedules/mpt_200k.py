@@ -2,7 +2,8 @@
 optim_wrapper = dict(
     constructor='PerNetworkOptimWrapperConstructor',
     generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999))),
-    critic=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999))))
+    critic=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999))),
+)
 param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=[80000, 120000, 160000], gamma=0.5)]
 auto_scale_lr = dict(base_batch_size=16, enable=False)
 

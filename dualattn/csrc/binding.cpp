@@ -29,9 +29,6 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-constexpr int64_t kMaxTokens = 256;  // of a dilated window
-constexpr int64_t kMaxDim = 64;      // of a head, or of a channel group
-
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 void check_map(const Tensor& qkv, int64_t parts) {

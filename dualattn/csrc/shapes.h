@@ -6,6 +6,11 @@
 
 namespace dualattn {
 
+// What every kernel can take. Arrays in shared memory and compiled widths are sized by these numbers, and the binding
+// refuses what exceeds them; dualattn/ops/backends.py repeats them for calls that never reach the binding.
+constexpr int64_t kMaxTokens = 256;  // of a dilated window
+constexpr int64_t kMaxDim = 64;      // of a head, or of a channel group
+
 // Separable dilated attention: qkv (batch, height, width, 3 * heads * dim), NHWC and contiguous.
 // Window (i, j) holds the tokens (i + r * stride_h, j + c * stride_w), r < grid_h, c < grid_w, that lie on the map.
 // Tokens that would lie beyond it (a side that the grid does not divide, or that is shorter than the grid) are left

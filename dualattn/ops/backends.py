@@ -16,7 +16,7 @@ DTYPES = {
     'cuda': (torch.float32, torch.float16, torch.bfloat16),
     'cpu': (torch.float32, torch.bfloat16),
 }
-MAX_TOKENS = 256  # of a window, kMaxTokens in csrc/binding.cpp
+MAX_TOKENS = 256  # of a window, kMaxTokens in csrc/shapes.h
 MAX_DIM = 64  # of a head or a channel group, kMaxDim there
 MIN_CAPABILITY = (7, 5)
 

@@ -41,11 +41,12 @@ template <class Function>
 void with_width(int64_t dim, const Function& function) {
   if (dim <= 16) return function(std::integral_constant<int, 16>());
   if (dim <= 32) return function(std::integral_constant<int, 32>());
-  return function(std::integral_constant<int, 64>());
+  static_assert(kMaxDim == 64, "the widest compiled kernel holds every head that the binding lets pass");
+  return function(std::integral_constant<int, kMaxDim>());
 }
 
 // The compiled width that holds `dim` channels.
-inline int64_t width_of(int64_t dim) { return dim <= 16 ? 16 : dim <= 32 ? 32 : 64; }
+inline int64_t width_of(int64_t dim) { return dim <= 16 ? 16 : dim <= 32 ? 32 : kMaxDim; }
 
 // Runs kernel(arguments) with blocks * threads threads and `shared` bytes of shared memory a block.
 template <class... Parameters, class... Arguments>

@@ -16,9 +16,8 @@
 namespace dualattn::cuda::simt {
 namespace {
 
-constexpr int kTile = 64;        // rows in shared memory; a multiple of kStep
-constexpr int kStep = 4;         // of them that are combined before the largest logit is looked at
-constexpr int kMaxTokens = 256;  // of a window
+constexpr int kTile = 64;  // rows in shared memory; a multiple of kStep
+constexpr int kStep = 4;   // of them that are combined before the largest logit is looked at
 constexpr int kMaxThreads = 256;
 
 // tile[r] = row first + r of one head as float32; zeros beyond the window and beyond `dim`, up to a multiple of kStep

@@ -16,7 +16,8 @@ struct Window {
   int size;             // tokens
   unsigned reciprocal;  // of columns
 
-  // t / columns as a product and a shift: exact while t * columns < 2^16, and both are at most 256.
+  // t / columns as a product and a shift: exact while t * columns < 2^16, which t < columns * rows <= kMaxTokens is.
+  static_assert(kMaxTokens <= 256, "the shift by 16 divides exactly up to 255 * 256");
   __host__ __device__ static unsigned reciprocal_of(int columns) { return 65536u / columns + 1; }
   __host__ __device__ static int divide(int t, unsigned reciprocal) {
     return static_cast<int>((static_cast<unsigned>(t) * reciprocal) >> 16);

@@ -205,8 +205,6 @@ setup(
             'colorization.*',
             'transfer',
             'transfer.*',
-            'engine',
-            'engine.*',
         ],
     ),
     package_data={'colorization': ['weights/*.safetensors', 'weights/*.md']},

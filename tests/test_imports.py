@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-PACKAGES = ('dualattn', 'engine', 'colorization', 'transfer')
+PACKAGES = ('dualattn', 'colorization', 'transfer')
+# what lies in the package of the backbone and is no part of it
+APART = ('dualattn.engine', 'dualattn.io', 'dualattn.commands', 'dualattn.benchmarks')
 FOLDERS = (*PACKAGES, 'tools', 'tests')
 VAGUE_NAMES = {'utils', 'util', 'helpers', 'helper', 'common', 'misc'}
 
@@ -21,20 +23,22 @@ class Rule:
         never: names that it must not import.
         only: names that it may import beside the standard library; None allows all that `never` does not forbid.
         file: restricts the rule to files of this name.
+        apart: packages inside `package` that the rule is not about.
     """
 
     package: str
     never: tuple[str, ...] = ()
     only: tuple[str, ...] | None = None
     file: str | None = None
+    apart: tuple[str, ...] = ()
 
 
 RULES = (
     # the backbone stands alone, and is built from below: ops, layers, models
-    Rule('dualattn', only=('dualattn', 'torch', 'timm')),
+    Rule('dualattn', only=('dualattn', 'torch', 'timm'), never=APART, apart=APART),
     Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
     Rule('dualattn.layers', never=('dualattn.models',)),
-    Rule('engine', only=('engine', 'torch', 'numpy', 'mmengine')),
+    Rule('dualattn.engine', only=('dualattn.engine', 'dualattn.io', 'torch', 'numpy', 'mmengine')),
     # colour and transfer do not see each other, and colour does without the compiled OpenMMLab packages
     Rule('colorization', never=('transfer', 'mmcv', 'mmdet', 'mmdet3d')),
     Rule('transfer', never=('colorization',)),
@@ -44,7 +48,7 @@ RULES = (
             f'colorization.{package}',
             never=(
                 'mmengine',
-                'engine',
+                'dualattn.engine',
                 'colorization.losses',
                 'colorization.data',
                 'colorization.systems',
@@ -105,12 +109,14 @@ def find_violations(root, rules=RULES):
         for rule in rules:
             if not is_inside(module, rule.package) or rule.file not in (None, path.name):
                 continue
+            if any(is_inside(module, other) for other in rule.apart):
+                continue
             for line, name in imports:
                 where = f'{path.relative_to(root)}:{line} imports {name}'
                 if any(is_inside(name, other) for other in rule.never):
                     violations.append(f'{where}: {rule.package} must not')
-                top = name.partition('.')[0]
-                if rule.only is not None and top not in (*rule.only, *sys.stdlib_module_names):
+                allowed = (*(rule.only or ()), *sys.stdlib_module_names)
+                if rule.only is not None and not any(is_inside(name, other) for other in allowed):
                     violations.append(f'{where}: {rule.package} has only {", ".join(rule.only)}')
     return violations
 
@@ -162,6 +168,12 @@ def test_importing_dualattn_is_light():
     assert float(seconds) < 0.2
 
 
+def test_importing_dualattn_loads_the_backbone_alone():
+    loaded = run_python('import sys, dualattn\nprint(*sys.modules)').split()
+    assert 'dualattn.models.dualattn' in loaded
+    assert [name for name in loaded if any(is_inside(name, other) for other in APART)] == []
+
+
 def test_importing_colorization_is_light():
     """The package gives its Colorizer on demand; neither way loads mmengine or mmcv."""
     loaded = run_python(
@@ -185,7 +197,7 @@ def test_importing_colorization_is_light():
         ('dualattn/ops/__init__.py', 'from ..layers.stem import ConvStem', 'dualattn.layers.stem.ConvStem'),
         ('dualattn/ops/deep/a.py', 'from ...models import dualattn', 'dualattn.models.dualattn'),
         ('dualattn/layers/a.py', 'from .. import models', 'dualattn.models'),
-        ('engine/a.py', 'import timm', 'timm'),
+        ('dualattn/engine/a.py', 'import timm', 'timm'),
         ('colorization/a.py', 'def f():\n    import transfer.backbone', 'transfer.backbone'),
         ('colorization/data/a.py', 'try:\n    from mmcv import ops\nexcept ImportError:\n    ops = None', 'mmcv.ops'),
         ('colorization/a.py', "import importlib\nimportlib.import_module('mmdet3d.structures')", 'mmdet3d.structures'),
@@ -199,7 +211,10 @@ def test_importing_colorization_is_light():
         ('colorization/decoders/a.py', 'from mmengine.model import BaseModule', 'mmengine.model.BaseModule'),
         ('transfer/__init__.py', 'import mmdet', 'mmdet'),
         ('colorization/__init__.py', 'import gradio as gr', 'gradio'),
-        ('engine/a.py', 'from tools.train import main', 'tools.train.main'),
+        ('dualattn/engine/a.py', 'from tools.train import main', 'tools.train.main'),
+        ('dualattn/engine/a.py', 'from dualattn.models import DualAttn', 'dualattn.models.DualAttn'),
+        ('dualattn/layers/a.py', 'from dualattn.engine import seed_worker', 'dualattn.engine.seed_worker'),
+        ('dualattn/__init__.py', 'from dualattn import engine', 'dualattn.engine'),
         ('tools/a.py', 'import tests.conftest', 'tests.conftest'),
         ('tests/a.py', 'from configs import mpt', 'configs.mpt'),
     ],
@@ -218,7 +233,7 @@ def test_checker_catches(tmp_path, file, code, name):
     [
         ('dualattn/models/a.py', 'import re\nfrom timm.layers import Mlp\nfrom dualattn.layers import ConvStem'),
         ('dualattn/ops/a.py', 'from . import reference'),
-        ('engine/a.py', 'import numpy, mmengine.runner'),
+        ('dualattn/engine/a.py', 'import numpy, mmengine.runner'),
         ('colorization/a.py', 'import mmengine, dualattn  # mmcv would be wrong'),
         ('colorization/models/a.py', 'from colorization.decoders import PixelShuffleDecoder'),
         ('colorization/data/a.py', "import mmcvlike\nname = 'import mmcv'"),
@@ -233,7 +248,9 @@ def test_checker_lets_pass(tmp_path, file, code):
     assert find_violations(tmp_path) == []
 
 
-@pytest.mark.parametrize('file', ['colorization/utils.py', 'transfer/common/__init__.py', 'tests/engine/helpers.py'])
+@pytest.mark.parametrize(
+    'file', ['colorization/utils.py', 'transfer/common/__init__.py', 'tests/dualattn/engine/helpers.py']
+)
 def test_checker_catches_vague_names(tmp_path, file):
     path = tmp_path / file
     path.parent.mkdir(parents=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from engine import CheckpointError, DataError, write_aside
+from dualattn.engine import CheckpointError, DataError, write_aside
 
 EXAMPLES = """examples:
   python tools/classify.py dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\

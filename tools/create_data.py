@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from engine import DataError
+    from dualattn.engine import DataError
     from transfer.detection3d.conversion import convert_kitti, convert_nuscenes
 
     out_dir = args.out_dir or args.root

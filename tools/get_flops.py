@@ -90,7 +90,7 @@ def build_from_config(
     """Build what a config describes; its input is MPT's 256 x 256, the classifier's, or Table VII's or X's."""
     from mmengine.config import Config
 
-    import engine  # noqa: F401  silences warnings that are not the user's
+    import dualattn.engine  # noqa: F401  silences warnings that are not the user's
 
     if not Path(args.network).is_file():
         parser.error(f'no config file at {args.network}')

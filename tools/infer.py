@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
-from engine import CheckpointError, DataError
+from dualattn.engine import CheckpointError, DataError
 
 EXAMPLES = """examples:
   # photographs, or all of a folder, with a detector that tools/train.py has trained

@@ -7,7 +7,7 @@ from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 
-from engine import CheckpointError, DataError, StrictRunner, check_options
+from dualattn.engine import CheckpointError, DataError, StrictRunner, check_options
 
 EXAMPLES = """examples:
   # the weights that ship with the package, on your own photographs

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
-from engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError, check_options
+from dualattn.engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError, check_options
 
 EXAMPLES = """examples:
   # a few minutes on a laptop, with photographs that are already installed

@@ -11,8 +11,8 @@ from timm.layers import LayerNorm2d
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from dualattn.engine import check_weights
 from dualattn.models.dualattn import checkpoint_filter_fn
-from engine import check_weights
 from transfer.weights import check_init_cfg, read_weights, select_prefix
 
 __all__ = ['DualAttn']

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from engine import CheckpointError, check_weights, read_checkpoint
+from dualattn.engine import CheckpointError, check_weights, read_checkpoint
 
 __all__ = ['check_init_cfg', 'load_trained', 'load_weights', 'read_weights', 'select_prefix']
 

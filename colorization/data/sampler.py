@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from engine.seeding import mix_seed
+from dualattn.engine.seeding import mix_seed
 
 
 @DATA_SAMPLERS.register_module()
@@ -31,7 +31,7 @@ class ReproducibleSampler(Sampler):
 
     Attributes:
         start: number of images that all processes together have drawn already; set it before `iter()` to continue an
-            interrupted run (`engine.loops.ResumableIterTrainLoop` does).
+            interrupted run (`dualattn.engine.loops.ResumableIterTrainLoop` does).
 
     Raises:
         ValueError: the data set is empty, or `seed` or `start` is negative.

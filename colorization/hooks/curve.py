@@ -9,7 +9,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from engine import write_aside
+from dualattn.engine import write_aside
 
 # Bookkeeping that mmengine writes beside the losses; with several optimizers as `generator.lr`.
 _NOT_CURVES = ('iter', 'epoch', 'step', 'time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum')

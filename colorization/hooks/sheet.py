@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.visualization import LocalVisBackend
 from PIL import Image, ImageDraw, ImageFont
 
-from engine import write_aside
+from dualattn.engine import write_aside
 
 GAP = 4
 BACKGROUND = 'white'

@@ -14,7 +14,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from engine import DataError
+from dualattn.engine import DataError
 
 # The numbers of different papers are comparable only with exactly this network. The file name carries the first digits
 # of its sha256, as is the custom of torch.hub.

@@ -13,7 +13,7 @@ import colorization.losses  # noqa: F401  registers the losses
 from colorization import checkpoint
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.models import NETWORKS, Critic, PatchDiscriminator
-from engine import CheckpointError
+from dualattn.engine import CheckpointError
 
 __all__ = ['GANColorizer']
 
@@ -100,7 +100,7 @@ class GANColorizer(BaseModel):
                 # the generator's own description: a file of another architecture is an error there
                 network = checkpoint.load_network(path, self.generator.config)
             except checkpoint.CheckpointError as error:
-                # colorization without training does without engine, so it has an error of its own
+                # colorization without training does without dualattn.engine, so it has an error of its own
                 raise CheckpointError(str(error)) from error
             self.generator.load_state_dict(network.state_dict())
         self.critic = None if critic is None else MODELS.build(critic)

@@ -1,7 +1,7 @@
 # CenterPoint with the PointPillars encoder on nuScenes, as mmdet3d has it, with the schedule of MPT IV-G.
 _base_ = ['mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_head-circlenms_8xb4-cyclic-20e_nus-3d.py']
 
-custom_imports = dict(imports=['engine', 'transfer.detection3d'], allow_failed_imports=False)
+custom_imports = dict(imports=['dualattn.engine', 'transfer.detection3d'], allow_failed_imports=False)
 default_hooks = dict(
     checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     visualization=dict(_delete_=True, type='BirdEyeViewHook'),

@@ -1,7 +1,7 @@
 # SECOND on KITTI with 3 classes, as mmdet3d has it, with the schedule of MPT IV-G.
 _base_ = ['mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py']
 
-custom_imports = dict(imports=['engine', 'transfer.detection3d'], allow_failed_imports=False)
+custom_imports = dict(imports=['dualattn.engine', 'transfer.detection3d'], allow_failed_imports=False)
 default_hooks = dict(
     checkpoint=dict(_delete_=True, type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     visualization=dict(_delete_=True, type='BirdEyeViewHook'),

@@ -12,7 +12,7 @@ from colorization.checkpoint import save_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.models import build_network
 from colorization.systems import GANColorizer, PerNetworkOptimWrapperConstructor
-from engine import CheckpointError
+from dualattn.engine import CheckpointError
 
 PREPROCESSOR = dict(type='ImgDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255])
 ADVERSARY = dict(critic=dict(type='Critic', dims=(4, 8, 8, 8)), adversarial_loss=dict(type='GANLoss'))

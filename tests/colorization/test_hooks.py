@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from safetensors import safe_open
 
-import engine  # noqa: F401  registers loop and checkpoint hook
+import dualattn.engine  # noqa: F401  registers loop and checkpoint hook
 from colorization import hooks
 from colorization.data import PhotoDataset
 from colorization.hooks import draw_curves, draw_sheet, read_scalars

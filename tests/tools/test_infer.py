@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from engine import DataError
+from dualattn.engine import DataError
 
 
 @pytest.fixture

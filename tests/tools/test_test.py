@@ -34,7 +34,7 @@ visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 """
 CLASSIFIER = """
 default_scope = 'mmengine'
-custom_imports = dict(imports=['engine', 'transfer', 'transfer.classification'], allow_failed_imports=False)
+custom_imports = dict(imports=['dualattn.engine', 'transfer', 'transfer.classification'], allow_failed_imports=False)
 model = dict(type='ImageClassifier', backbone=dict(
     model_name='dualattn_tiny', num_classes=2, depths=(1, 1, 1, 1), embed_dims=(16, 16, 32, 32), stem_dim=8,
     head_dim=8))

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS
 from torch.optim import Adam
 
 from colorization.checkpoint import load_network
-from engine import StrictRunner, find_latest_checkpoint, read_checkpoint
+from dualattn.engine import StrictRunner, find_latest_checkpoint, read_checkpoint
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'train.py'
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1]), 'OMP_NUM_THREADS': '1'}
@@ -58,8 +58,8 @@ visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 KILLED = """
 _base_ = ['tiny.py']
 custom_imports = dict(
-    imports=['engine', 'colorization.systems', 'colorization.data', 'colorization.metrics', 'colorization.hooks',
-             'kill_hook'])
+    imports=['dualattn.engine', 'colorization.systems', 'colorization.data', 'colorization.metrics',
+             'colorization.hooks', 'kill_hook'])
 custom_hooks = [dict(type='SeedIterationHook'), dict(type='MeanLossHook'), dict(type='KillHook', iteration=5)]
 """
 KILL_HOOK = """

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 from timm.models import create_feature_extractor
 
-from engine import CheckpointError
+from dualattn.engine import CheckpointError
 from transfer import DualAttn, LayerDecayOptimWrapperConstructor
 
 TINY = dict(depths=(1, 1, 2, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, head_dim=8, window_size=4)

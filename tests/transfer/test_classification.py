@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS, MODELS
 
-from engine import CheckpointError, DataError, StrictRunner, read_checkpoint
+from dualattn.engine import CheckpointError, DataError, StrictRunner, read_checkpoint
 from transfer.classification import ClassFolder
 from transfer.classification.dataset import read_image
 

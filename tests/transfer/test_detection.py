@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
-from engine import CheckpointError, DataError, StrictRunner, read_checkpoint
+from dualattn.engine import CheckpointError, DataError, StrictRunner, read_checkpoint
 from transfer.detection.complexity import TwoStageNetwork
 from transfer.detection.dataset import check_annotations
 from transfer.detection.inference import ImageDetector

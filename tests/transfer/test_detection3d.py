@@ -21,7 +21,7 @@ from mmengine.structures import InstanceData  # noqa: E402
 from PIL import Image  # noqa: E402
 from raw_data import fill_boxes, make_kitti, make_nuscenes  # noqa: E402
 
-from engine import DataError, StrictRunner  # noqa: E402
+from dualattn.engine import DataError, StrictRunner  # noqa: E402
 from transfer.detection3d import conversion  # noqa: E402
 from transfer.detection3d.inference import PointCloudDetector  # noqa: E402
 

@@ -9,7 +9,7 @@ pytest.importorskip('mmdet3d')
 
 from mmdet3d.datasets.transforms.dbsampler import BatchSampler  # noqa: E402
 
-from engine import SeedIterationHook  # noqa: E402
+from dualattn.engine import SeedIterationHook  # noqa: E402
 from transfer.detection3d import ObjectOrderHook  # noqa: E402
 
 

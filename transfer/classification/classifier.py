@@ -11,7 +11,7 @@ from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor
 
-from engine import check_weights
+from dualattn.engine import check_weights
 from transfer.weights import check_init_cfg, read_weights, select_prefix
 
 __all__ = ['ImageClassifier']

@@ -11,7 +11,7 @@ from timm.data import ImageNetInfo, create_transform
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-from engine import DataError
+from dualattn.engine import DataError
 
 __all__ = ['ClassFolder', 'read_image']
 

@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from engine import DataError
+from dualattn.engine import DataError
 
 __all__ = ['ClassCheckHook']
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from timm.data import ImageNetInfo, create_transform
 
-from engine import DataError
+from dualattn.engine import DataError
 from transfer.classification.dataset import read_image
 from transfer.weights import load_trained
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from engine import DataError
+from dualattn.engine import DataError
 
 __all__ = ['CheckedCocoDataset', 'check_annotations']
 

@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.registry import VISUALIZERS
 
-from engine import DataError, write_aside
+from dualattn.engine import DataError, write_aside
 from transfer.weights import load_trained
 
 __all__ = ['ImageDetector']

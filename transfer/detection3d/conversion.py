@@ -12,7 +12,7 @@ import mmengine
 from mmdet3d.utils import register_all_modules
 from nuscenes.nuscenes import NuScenes
 
-from engine import DataError
+from dualattn.engine import DataError
 
 __all__ = ['convert_kitti', 'convert_nuscenes']
 

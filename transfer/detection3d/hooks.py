@@ -14,7 +14,8 @@ class ObjectOrderHook(Hook):
 
     mmdet3d's samplers go on from where they stopped, which a checkpoint does not hold, and loading processes that start
     with an epoch begin where the main process is: always at the first object. Stands behind
-    `engine.SeedIterationHook`, so that a resumed epoch pastes what it would have pasted without the interruption.
+    `dualattn.engine.SeedIterationHook`, so that a resumed epoch pastes what it would have pasted without the
+    interruption.
     """
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -10,7 +10,7 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
-from engine import write_aside
+from dualattn.engine import write_aside
 from transfer.detection3d.visualization import draw_bird_eye_view
 from transfer.weights import load_trained
 

@@ -10,7 +10,7 @@ from mmdet3d.models.data_preprocessors import Det3DDataPreprocessor
 from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor
 
-from engine import DataError
+from dualattn.engine import DataError
 
 __all__ = [
     'CheckedDet3DDataPreprocessor',

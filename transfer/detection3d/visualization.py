@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from engine import write_aside
+from dualattn.engine import write_aside
 
 __all__ = ['BirdEyeViewHook', 'draw_bird_eye_view']
 

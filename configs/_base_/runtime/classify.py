@@ -1,6 +1,6 @@
 # How every classifier runs.
 default_scope = 'mmengine'
-custom_imports = dict(imports=['engine', 'transfer', 'transfer.classification'], allow_failed_imports=False)
+custom_imports = dict(imports=['dualattn.engine', 'transfer', 'transfer.classification'], allow_failed_imports=False)
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),

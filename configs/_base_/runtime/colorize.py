@@ -1,7 +1,13 @@
 # How every colorizer runs: what is imported, logged, written and made reproducible.
 default_scope = 'mmengine'
 custom_imports = dict(
-    imports=['engine', 'colorization.systems', 'colorization.data', 'colorization.metrics', 'colorization.hooks'],
+    imports=[
+        'dualattn.engine',
+        'colorization.systems',
+        'colorization.data',
+        'colorization.metrics',
+        'colorization.hooks',
+    ],
     allow_failed_imports=False,
 )
 

@@ -24,7 +24,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import get_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu
 
-from engine.accumulation import list_accumulation
+from dualattn.engine.accumulation import list_accumulation
 
 __all__ = [
     'CheckpointError',

@@ -16,10 +16,10 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, get_state_dic
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch.utils.data import DataLoader
 
-from engine.accumulation import list_accumulation
-from engine.checkpoints import CheckpointError, check_weights, find_latest_checkpoint, read_checkpoint
-from engine.data import DataError
-from engine.seeding import seed_worker
+from dualattn.engine.accumulation import list_accumulation
+from dualattn.engine.checkpoints import CheckpointError, check_weights, find_latest_checkpoint, read_checkpoint
+from dualattn.engine.data import DataError
+from dualattn.engine.seeding import seed_worker
 
 __all__ = ['StrictRunner', 'check_options']
 

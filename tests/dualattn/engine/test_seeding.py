@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import SeedIterationHook, StrictRunner, mix_seed, runner, seeding
+from dualattn.engine import SeedIterationHook, StrictRunner, mix_seed, runner, seeding
 
 
 def draw(iteration, seed=0):

@@ -9,7 +9,7 @@ from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset, Sampler
 
-import engine  # noqa: F401  registers loop and checkpoint hook
+import dualattn.engine  # noqa: F401  registers loop and checkpoint hook
 
 BATCH = 3
 
@@ -131,6 +131,6 @@ def test_a_sampler_without_start_gets_the_treatment_of_mmengine(tmp_path):
 
 def test_several_processes_have_drawn_together_what_is_skipped(tmp_path, monkeypatch):
     train(tmp_path, 4)
-    monkeypatch.setattr('engine.loops.get_world_size', lambda: 5)
+    monkeypatch.setattr('dualattn.engine.loops.get_world_size', lambda: 5)
     _, resumed = train(tmp_path, 6, resume=True)
     assert resumed.batches[0][0] == 4 * BATCH * 5

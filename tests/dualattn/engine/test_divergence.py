@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine import StopOnNaNHook, TrainingDivergedError
+from dualattn.engine import StopOnNaNHook, TrainingDivergedError
 
 
 @pytest.fixture

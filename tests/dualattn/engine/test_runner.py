@@ -7,7 +7,7 @@ import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from torch.utils.data import Dataset
 
-from engine import DataError, MeanLossHook, StrictRunner, find_latest_checkpoint, reduction
+from dualattn.engine import DataError, MeanLossHook, StrictRunner, find_latest_checkpoint, reduction
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without a GPU')
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
-from engine import BFloat16OptimWrapper
+from dualattn.engine import BFloat16OptimWrapper
 
 
 def wrap(model, **kwargs):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine import write_aside
+from dualattn.engine import write_aside
 
 
 def test_the_file_appears_at_the_end(tmp_path):

@@ -16,8 +16,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch.utils.data import Dataset
 
-from engine import CheckpointError, StrictRunner, WholeCheckpointHook, find_latest_checkpoint, read_checkpoint
-from engine.checkpoints import WholeFileBackend, _from_plain, _to_plain
+from dualattn.engine import CheckpointError, StrictRunner, WholeCheckpointHook, find_latest_checkpoint, read_checkpoint
+from dualattn.engine.checkpoints import WholeFileBackend, _from_plain, _to_plain
 
 
 class Noise(Dataset):
@@ -178,7 +178,7 @@ def test_a_write_makes_folders_and_replaces(tmp_path):
 
 def test_a_kill_during_the_write_leaves_no_checkpoint(tmp_path, make_runner):
     script = (
-        'import os, signal, engine.checkpoints as c\n'
+        'import os, signal, dualattn.engine.checkpoints as c\n'
         'os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)\n'
         f'c.WholeFileBackend().put(b"x" * 100000, {str(tmp_path / "iter_8.pth")!r})\n'
     )
@@ -335,7 +335,9 @@ def test_the_first_process_decides(tmp_path, make_runner, monkeypatch):
     """The work dir of another machine is empty."""
     make_runner(tmp_path / 'first').train()
     decision = [find_latest_checkpoint(tmp_path / 'first')]
-    monkeypatch.setattr('engine.runner.broadcast_object_list', lambda values: values.__setitem__(slice(None), decision))
+    monkeypatch.setattr(
+        'dualattn.engine.runner.broadcast_object_list', lambda values: values.__setitem__(slice(None), decision)
+    )
     runner = make_runner(tmp_path / 'other', resume='auto')
     runner.train()
     assert runner._load_from == str(tmp_path / 'first' / 'iter_6.pth') and runner.iter == 6

@@ -6,7 +6,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from engine.checkpoints import find_latest_checkpoint
+from dualattn.engine.checkpoints import find_latest_checkpoint
 
 __all__ = ['StopOnNaNHook', 'TrainingDivergedError']
 

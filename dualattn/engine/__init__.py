@@ -2,21 +2,21 @@
 
 import warnings
 
-from engine.amp import BFloat16OptimWrapper
-from engine.checkpoints import (
+from dualattn.engine.amp import BFloat16OptimWrapper
+from dualattn.engine.checkpoints import (
     CheckpointError,
     WholeCheckpointHook,
     check_weights,
     find_latest_checkpoint,
     read_checkpoint,
 )
-from engine.data import DataError
-from engine.divergence import StopOnNaNHook, TrainingDivergedError
-from engine.files import write_aside
-from engine.loops import ResumableIterTrainLoop
-from engine.reduction import MeanLossHook
-from engine.runner import StrictRunner, check_options
-from engine.seeding import SeedIterationHook, mix_seed, seed_worker
+from dualattn.engine.data import DataError
+from dualattn.engine.divergence import StopOnNaNHook, TrainingDivergedError
+from dualattn.engine.files import write_aside
+from dualattn.engine.loops import ResumableIterTrainLoop
+from dualattn.engine.reduction import MeanLossHook
+from dualattn.engine.runner import StrictRunner, check_options
+from dualattn.engine.seeding import SeedIterationHook, mix_seed, seed_worker
 
 # mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')

@@ -1,4 +1,4 @@
-"""Many photographs at once: which file becomes which, what is done already, and one of them from end to end."""
+"""Many photographs at once: which file becomes which, and what is done already. Names only; nothing is read here."""
 
 import glob
 import os
@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from colorization.images import JPEG_SIDE, MAX_PIXELS, WRITE_FORMATS, Photo, list_images, read_photo, write_photo
-from colorization.pipeline import Colorizer
+from dualattn.io.photos import WRITE_FORMATS, list_images
 
 _NAMED_AT_MOST = 10
 
@@ -40,31 +36,6 @@ class Job:
         """Tell whether all outputs exist."""
         return all(path.exists() for path in self.outputs)
 
-    def run(self, colorizer: Colorizer, overwrite: bool = False, max_pixels: int = MAX_PIXELS) -> None:
-        """Write the outputs that are missing, with `overwrite` all.
-
-        Raises:
-            ImageError: the source cannot be read, or an output cannot hold it.
-            FileExistsError: there is a pair without its target, which may be somebody's photograph.
-            OSError: an output cannot be written.
-        """
-        photo = read_photo(self.source, max_pixels)
-        result = colorizer(photo)
-        if overwrite or not self.target.exists():
-            write_photo(result, self.target, overwrite)
-        if self.pair is not None:
-            write_photo(join_pair(photo, result), self.pair, overwrite)
-
-
-def join_pair(before: Photo, after: Photo) -> Photo:
-    """Put two photographs of one size side by side, made smaller where that is too wide for a JPEG."""
-    pixels = np.concatenate([before.rgb, after.rgb], axis=1)
-    scale = JPEG_SIDE / max(pixels.shape[:2])
-    if scale < 1:
-        size = [max(1, int(scale * side)) for side in pixels.shape[1::-1]]
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return Photo(pixels)
-
 
 def plan_jobs(
     inputs: Sequence[str | os.PathLike],
@@ -78,7 +49,7 @@ def plan_jobs(
     """Give each photograph its outputs; any doubt about the names is an error before work starts.
 
     Args:
-        inputs: photographs, folders and glob patterns; see `colorization.images.list_images`.
+        inputs: photographs, folders and glob patterns; see `dualattn.io.photos.list_images`.
         out: a file, for one photograph, or a folder. A searched folder keeps its structure there.
         recursive: search folders with their subfolders.
         suffix: added to the name of each output.

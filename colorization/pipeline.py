@@ -1,9 +1,11 @@
-"""From a photograph to the same photograph in colour: the one way that tools, libraries and exports share."""
+"""From a photograph to the same photograph in colour: the one way that tools, libraries and exports share.
+
+l -> predict_ab -> edit_ab -> merge; no step touches a file.
+"""
 
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from colorization.checkpoint import default_weights_path, load_network
 from colorization.color import lab_to_rgb_keeping_l, rgb_to_lab
-from colorization.images import MAX_PIXELS, WRITE_FORMATS, ImageError, Photo, read_photo, write_photo
+from dualattn.io.photos.photo import Photo
 
 BAND_PIXELS = 1 << 18  # full-resolution pixels that are float at a time; more is slower, and takes memory
 STRIDE = 32  # pixels; networks take sides that are multiples of it
@@ -140,34 +142,19 @@ class Colorizer:
     def colorize_photo(self, photo: Photo) -> Photo:
         """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
         l = extract_l(photo.pixels)
-        ab = self.predict_ab(l[None, None])[0]
+        ab = self.edit_ab(self.predict_ab(l[None, None])[0])
         return replace(photo, pixels=self.merge(l, ab, photo.pixels.dtype))
 
-    def colorize_file(
-        self,
-        source: str | os.PathLike,
-        target: str | os.PathLike,
-        overwrite: bool = False,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        """Read a photograph, colorize it and write it in the format that the target's suffix names.
+    def edit_ab(self, ab: Tensor) -> Tensor:
+        """Change predicted colours as the user wishes: the one place between `predict_ab` and `merge`.
 
-        Raises:
-            ImageError: the source cannot be read, the target has an unknown suffix, or both are the same file.
-            FileExistsError: the target exists and `overwrite` is False.
-            OSError: the target's folder is missing or cannot be written.
+        Args:
+            ab: (2, h, w) in Lab units, as the network gives them.
+
+        Returns:
+            (2, h, w) in Lab units, scaled by `chroma`.
         """
-        target = Path(target)
-        # What can be refused is refused before the work.
-        if target.suffix.lower() not in WRITE_FORMATS:
-            raise ImageError(
-                f"{target}: suffix '{target.suffix}' cannot be written, use one of {', '.join(WRITE_FORMATS)}"
-            )
-        if target.exists() and os.path.exists(source) and os.path.samefile(source, target):
-            raise ImageError(f'{target}: is the input itself, which is never replaced; choose another output')
-        if target.exists() and not overwrite:
-            raise FileExistsError(f'{target} exists; remove it or allow overwriting')
-        write_photo(self.colorize_photo(read_photo(source, max_pixels)), target, overwrite)
+        return ab * self.chroma
 
     @torch.inference_mode()
     def predict_ab(self, l: Tensor) -> Tensor:
@@ -187,7 +174,7 @@ class Colorizer:
             raise FloatingPointError(
                 f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'
             )
-        return ab * self.chroma
+        return ab
 
     @torch.inference_mode()
     def merge(self, l: Tensor, ab: Tensor, dtype: np.dtype) -> np.ndarray:

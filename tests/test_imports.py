@@ -36,6 +36,9 @@ class Rule:
 RULES = (
     # the backbone stands alone, and is built from below: ops, layers, models
     Rule('dualattn', only=('dualattn', 'torch', 'timm'), never=APART, apart=APART),
+    # the ground floor knows neither networks nor trainings; photographs do without torch
+    Rule('dualattn.io', never=('dualattn.models', 'dualattn.layers', 'dualattn.ops', 'timm', 'mmengine')),
+    Rule('dualattn.io.photos', never=('torch', 'colorization', 'transfer')),
     Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
     Rule('dualattn.layers', never=('dualattn.models',)),
     Rule('dualattn.engine', only=('dualattn.engine', 'dualattn.io', 'torch', 'numpy', 'mmengine')),
@@ -162,7 +165,8 @@ def test_importing_dualattn_is_light():
         'seconds = time.process_time() - start\n'
         'print(",".join(sorted({m.partition(".")[0] for m in set(sys.modules) - before})), seconds)\n'
         'import timm.models\n'
-        'assert timm.is_model("dualattn_tiny")'
+        'assert timm.is_model("dualattn_tiny")\n'
+        'assert "dualattn.io" not in sys.modules'
     ).split()
     assert set(loaded.split(',')) - set(sys.stdlib_module_names) <= {'dualattn', 'torch', 'timm'}
     assert float(seconds) < 0.2
@@ -198,6 +202,8 @@ def test_importing_colorization_is_light():
         ('dualattn/ops/deep/a.py', 'from ...models import dualattn', 'dualattn.models.dualattn'),
         ('dualattn/layers/a.py', 'from .. import models', 'dualattn.models'),
         ('dualattn/engine/a.py', 'import timm', 'timm'),
+        ('dualattn/io/photos/a.py', 'import torch', 'torch'),
+        ('dualattn/models/a.py', 'from dualattn.io import photos', 'dualattn.io.photos'),
         ('colorization/a.py', 'def f():\n    import transfer.backbone', 'transfer.backbone'),
         ('colorization/data/a.py', 'try:\n    from mmcv import ops\nexcept ImportError:\n    ops = None', 'mmcv.ops'),
         ('colorization/a.py', "import importlib\nimportlib.import_module('mmdet3d.structures')", 'mmdet3d.structures'),

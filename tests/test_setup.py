@@ -225,7 +225,8 @@ def test_ranges_of_setup_py_are_met_by_the_pins(distribution, name):
 @pytest.mark.parametrize(
     ('folder', 'apart', 'extras'),
     [
-        ('dualattn', ['dualattn/engine'], []),
+        ('dualattn', ['dualattn/engine', 'dualattn/io'], []),
+        ('dualattn/io', [], ['colorize']),
         ('dualattn/engine', [], ['colorize']),
         ('dualattn/engine', [], ['transfer']),
         ('colorization', [], ['colorize']),

@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from colorization.batch import run_job
 from colorization.jobs import plan_jobs
 from colorization.pipeline import Colorizer, read_network_config
 
@@ -93,7 +94,7 @@ def main(argv=None):
                     skipped += 1
                     continue
                 try:
-                    job.run(colorizer, args.overwrite, int(args.max_megapixels * 1e6))
+                    run_job(job, colorizer, args.overwrite, int(args.max_megapixels * 1e6))
                 except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
                     reason = str(error) or type(error).__name__
                     failed.append(reason if str(job.source) in reason else f'{job.source}: {reason}')

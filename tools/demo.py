@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from colorization.data import packaged_gray_photos
-from colorization.hooks.sheet import draw_sheet, save_sheet
+from colorization.samples import packaged_gray_photos
+from colorization.sheet import draw_sheet, save_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'configs' / 'colorize' / 'mpt_demo.py'

@@ -9,9 +9,9 @@ from matplotlib import colormaps
 from PIL import Image
 
 from colorization.checkpoint import default_weights_path, load_network
-from colorization.hooks.sheet import draw_sheet, save_sheet
-from colorization.images import ImageError, list_images, read_rgb
 from colorization.pipeline import Colorizer, extract_l, read_network_config, resize_l
+from colorization.sheet import draw_sheet, save_sheet
+from dualattn.io.photos import ImageError, list_images, read_rgb
 
 EPILOG = """The maps are those of DDColor Fig. 7 and MPT Fig. 9: the sigmoid of the product of a query and the image
 embedding, red where it is high and blue where it is low, each stretched to its own range.

@@ -1,12 +1,6 @@
 """Training and validation data; importing this registers data sets, sampler and transforms with mmengine."""
 
-from colorization.data.dataset import (
-    ColorImageDataset,
-    PackagedPhotos,
-    PhotoDataset,
-    packaged_color_photos,
-    packaged_gray_photos,
-)
+from colorization.data.dataset import ColorImageDataset, PackagedPhotos, PhotoDataset
 from colorization.data.sampler import ReproducibleSampler
 from colorization.data.transforms import ColorEnhance
 
@@ -16,6 +10,4 @@ __all__ = [
     'PackagedPhotos',
     'PhotoDataset',
     'ReproducibleSampler',
-    'packaged_color_photos',
-    'packaged_gray_photos',
 ]

@@ -3,7 +3,7 @@
 from colorization.hooks.chroma import ChromaWatchHook
 from colorization.hooks.curve import LossCurveHook, draw_curves, read_scalars
 from colorization.hooks.export import ExportWeightsHook
-from colorization.hooks.sheet import SheetHook, draw_sheet, save_sheet, to_picture
+from colorization.hooks.sheet import SheetHook
 
 __all__ = [
     'ChromaWatchHook',
@@ -11,8 +11,5 @@ __all__ = [
     'LossCurveHook',
     'SheetHook',
     'draw_curves',
-    'draw_sheet',
     'read_scalars',
-    'save_sheet',
-    'to_picture',
 ]

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from colorization.data import dataset as dataset_module
-from colorization.data import packaged_color_photos, packaged_gray_photos, sampler
+from colorization.data import sampler
+from colorization.samples import packaged_color_photos
 
 PREPARE = [dict(type='torchvision/Resize', size=40)]
 AUGMENT = [
@@ -325,18 +326,6 @@ def test_the_packaged_photographs_are_there_and_colourful():
     for names in (['flour'], []):
         with pytest.raises(ValueError, match='knows astronaut'):
             DATASETS.build(dict(type='PackagedPhotos', names=names))
-
-
-def test_the_packaged_black_and_white_photographs_are_gray():
-    photos = packaged_gray_photos()
-    assert {'camera', 'coins', 'moon'} <= set(photos)
-    assert all(Image.open(file).mode == 'L' for file in photos.values())
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(dataset_module, 'find_spec', lambda name: None)
-    with pytest.raises(FileNotFoundError, match='pip install scikit-image'):
-        packaged_color_photos()
 
 
 def test_real_photographs(data_root):

@@ -20,7 +20,7 @@ from safetensors import safe_open
 import dualattn.engine  # noqa: F401  registers loop and checkpoint hook
 from colorization import hooks
 from colorization.data import PhotoDataset
-from colorization.hooks import draw_curves, draw_sheet, read_scalars
+from colorization.hooks import draw_curves, read_scalars
 
 SIZE = (24, 32)
 
@@ -122,37 +122,6 @@ def warnings():
 
 
 # --- sheet ---
-
-
-def test_draw_sheet_places_every_picture():
-    colours = [['red', 'lime', 'blue'], ['white', 'black', 'yellow']]
-    rows = [[Image.new('RGB', (20, 10), colour) for colour in row] for row in colours]
-    sheet = draw_sheet(rows, ('gray', 'prediction', 'truth'), ('first', 'sécond'), tile=64)
-    assert sheet.mode == 'RGB' and sheet.width == 4 + 3 * 68
-    pixels = np.asarray(sheet)
-    for row in colours:
-        columns = []
-        for colour in row:
-            rgb = Image.new('RGB', (1, 1), colour).getpixel((0, 0))
-            ys, xs = np.nonzero((pixels == rgb).all(axis=-1))
-            assert len(xs) >= 64 * 32
-            columns.append(np.median(xs))
-        if 'white' not in row:
-            assert columns == sorted(columns)
-
-
-def test_draw_sheet_takes_gray_and_transparent_pictures_of_all_proportions():
-    rows = [[Image.new('L', (300, 2)), Image.new('RGBA', (1, 50))], [Image.new('P', (5, 5)), Image.new('1', (9, 400))]]
-    assert draw_sheet(rows, ('a', 'b'), ('1', '2'), tile=40).height > 80
-
-
-@pytest.mark.parametrize(
-    'rows, captions', [([], []), ([[1, 2, 3]], ['a']), ([[1, 2]], []), ([[1, 2], [1]], ['a', 'b'])]
-)
-def test_draw_sheet_refuses_what_does_not_go_together(rows, captions):
-    rows = [[Image.new('RGB', (4, 4)) for _ in row] for row in rows]
-    with pytest.raises(ValueError, match='rows of 2 images'):
-        draw_sheet(rows, ('a', 'b'), captions)
 
 
 def test_sheets_of_a_training_and_a_test(tmp_path, photos):

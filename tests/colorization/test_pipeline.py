@@ -10,9 +10,9 @@ from skimage.color import rgb2lab
 from torch import nn
 
 from colorization.checkpoint import save_network
-from colorization.images import MAX_PIXELS, ImageError, Photo, read_photo, write_photo
 from colorization.models import build_network
 from colorization.pipeline import BAND_PIXELS, Colorizer, extract_l, network_size
+from dualattn.io.photos import Photo, read_photo, write_photo
 
 RNG = np.random.default_rng(0)
 LEVELS = {8: 255, 16: 65535}
@@ -255,7 +255,7 @@ class TestFiles:
         source, target = tmp_path / 'Oma & Opa 1950 é.png', tmp_path / f'out ü{suffix}'
         pixels = photograph(60, 80)
         Image.fromarray(pixels).save(source)
-        Colorizer(Painter(color=(10.0, 10.0)), size=64).colorize_file(source, target)
+        write_photo(Colorizer(Painter(color=(10.0, 10.0)), size=64)(read_photo(source)), target)
         out = read_photo(target)
         assert out.pixels.shape == (60, 80, 3)
         assert np.abs(l_of(out.pixels) - l_of(pixels)).max() < (0.35 if suffix in ('.png', '.tif') else 4)
@@ -267,7 +267,7 @@ class TestFiles:
         exif[274] = orientation
         pixels = photograph(60, 80)
         Image.fromarray(pixels).save(tmp_path / 'a.png', exif=exif)
-        Colorizer(Painter(), size=64).colorize_file(tmp_path / 'a.png', tmp_path / 'b.png')
+        write_photo(Colorizer(Painter(), size=64)(read_photo(tmp_path / 'a.png')), tmp_path / 'b.png')
         upright = {3: pixels[::-1, ::-1], 6: np.rot90(pixels, -1), 8: np.rot90(pixels)}[orientation]
         with Image.open(tmp_path / 'b.png') as image:
             assert image.getexif().get(274, 1) == 1
@@ -280,35 +280,17 @@ class TestFiles:
         profile[start : start + 14] = b'curv\0\0\0\0\0\0\0\1\1\0'  # gamma 1 for all three channels
         pixels = np.full((40, 40, 3), 51, np.uint8)
         Image.fromarray(pixels).save(tmp_path / 'a.png', icc_profile=bytes(profile))
-        Colorizer(Painter(), size=32).colorize_file(tmp_path / 'a.png', tmp_path / 'b.png')
+        write_photo(Colorizer(Painter(), size=32)(read_photo(tmp_path / 'a.png')), tmp_path / 'b.png')
         with Image.open(tmp_path / 'b.png') as image:
             shown = ImageCms.profileToProfile(
                 image, ImageCms.getOpenProfile(io.BytesIO(image.info['icc_profile'])), ImageCms.createProfile('sRGB')
             )
         assert np.abs(np.asarray(shown).astype(int) - 124).max() <= 1  # sRGB code of 0.2
 
-    def test_refusals_come_before_the_work(self, tmp_path):
-        source = tmp_path / 'a.png'
-        Image.fromarray(photograph(40, 40)).save(source)
-        network = Painter()
-        colorizer = Colorizer(network)
-        with pytest.raises(ImageError, match='input itself'):
-            colorizer.colorize_file(source, tmp_path / '.' / 'a.png', overwrite=True)
-        with pytest.raises(ImageError, match=r"'\.gif' cannot be written"):
-            colorizer.colorize_file(source, tmp_path / 'b.gif')
-        (tmp_path / 'b.png').write_text('precious')
-        with pytest.raises(FileExistsError):
-            colorizer.colorize_file(source, tmp_path / 'b.png')
-        with pytest.raises(ImageError, match='limit of 1599'):
-            colorizer.colorize_file(source, tmp_path / 'c.png', max_pixels=1599)
-        assert network.seen == [] and (tmp_path / 'b.png').read_text() == 'precious'
-        colorizer.colorize_file(source, tmp_path / 'b.png', overwrite=True, max_pixels=MAX_PIXELS)
-        assert read_photo(tmp_path / 'b.png').pixels.shape == (40, 40, 3)
-
     def test_transparent_16_bit_file(self, tmp_path):
         photo = Photo(photograph(40, 50, 16), RNG.integers(0, 65536, (40, 50), dtype=np.uint16))
         write_photo(photo, tmp_path / 'a.tif')
-        Colorizer(Painter(), size=64).colorize_file(tmp_path / 'a.tif', tmp_path / 'b.png')
+        write_photo(Colorizer(Painter(), size=64)(read_photo(tmp_path / 'a.tif')), tmp_path / 'b.png')
         out = read_photo(tmp_path / 'b.png')
         assert out.bit_depth == 16
         np.testing.assert_array_equal(out.alpha, photo.alpha)

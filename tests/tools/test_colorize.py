@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 
 from colorization.checkpoint import save_network
-from colorization.images import read_photo
-from colorization.jobs import Job
 from colorization.models import build_network
+from dualattn.io.photos import read_photo
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'colorize.py'
 
@@ -268,14 +267,12 @@ def test_settings_that_cannot_be(tool, photos, tmp_path, option, value, capsys):
 
 
 def test_stopped_by_the_user(tool, photos, tmp_path, monkeypatch, capsys):
-    real = Job.run
-
-    def stop_at_second(job, *args):
-        if job.source.name == 'a.png':
+    def stop_at_second(path, *args):
+        if path.name == 'a.png':
             raise KeyboardInterrupt
-        real(job, *args)
+        return read_photo(path, *args)
 
-    monkeypatch.setattr(Job, 'run', stop_at_second)
+    monkeypatch.setattr('colorization.batch.read_photo', stop_at_second)
     assert tool(photos, '-o', tmp_path / 'out') == 130
     assert 'run the same command again' in capsys.readouterr().err
     assert tree(tmp_path / 'out') == ['Tante Käthe.jpg']

@@ -176,8 +176,8 @@ def psnr(image: np.ndarray, truth: np.ndarray) -> float:
 
 def measure_upsampling(args: argparse.Namespace) -> list[dict]:
     from colorization.color import rgb_to_lab
-    from colorization.images import list_images, read_rgb
     from colorization.pipeline import Colorizer
+    from dualattn.io.photos import list_images, read_rgb
 
     scores = {factor: [] for factor in args.factors}
     joiner = Colorizer(torch.nn.Identity())

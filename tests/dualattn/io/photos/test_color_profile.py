@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from colorization import color_profile
-from colorization.images import Photo, read_photo, read_rgb, write_photo
+from dualattn.io.photos import Photo, color_profile, read_photo, read_rgb, write_photo
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from colorization.images import ImageError, Photo, read_photo, write_photo
-from colorization.metadata import load_exif
+from dualattn.io.photos import ImageError, Photo, read_photo, write_photo
+from dualattn.io.photos.metadata import load_exif
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 # smooth, so that lossy formats come close

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from colorization import color_profile
-from colorization.images import (
+from dualattn.io.photos import (
     IMAGE_SUFFIXES,
     ImageError,
     Photo,
+    color_profile,
     list_images,
     read_photo,
     read_rgb,
     write_photo,
 )
-from colorization.metadata import load_exif
+from dualattn.io.photos.metadata import load_exif
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)

@@ -14,6 +14,8 @@ import zlib
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from dualattn.io.photos.photo import MAX_DPI
+
 logger = logging.getLogger(__name__)
 
 # What the decoders of images and of EXIF data raise on broken bytes (they have no common base class).
@@ -21,7 +23,6 @@ DECODER_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
     *(RuntimeError, struct.error, zlib.error),
 )
-MAX_DPI = 65_535  # what a JPEG can hold
 _TAGS = ExifTags.Base
 _KEPT_EXIF = (
     *(_TAGS.DocumentName, _TAGS.ImageDescription, _TAGS.Make, _TAGS.Model, _TAGS.PageName, _TAGS.Software),

@@ -1,0 +1,84 @@
+"""Pictures about pictures: sheets of photographs with their names, before beside after."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from dualattn.engine.files import write_aside
+from dualattn.io.photos import Photo
+from dualattn.io.photos.writing import JPEG_SIDE
+
+GAP = 4
+BACKGROUND = 'white'
+INK = 'black'
+
+
+def draw_sheet(
+    rows: Sequence[Sequence[Image.Image]], headers: Sequence[str], captions: Sequence[str], tile: int = 192
+) -> Image.Image:
+    """Draw a table of images.
+
+    Args:
+        rows: the images of each row, all rows as long as `headers`.
+        headers: what stands above each column.
+        captions: what stands below each row.
+        tile: images are scaled down or up to fit a square of this many pixels, with their proportions kept.
+
+    Raises:
+        ValueError: no row, or rows, headers and captions do not go together.
+    """
+    if not rows or len(captions) != len(rows) or any(len(row) != len(headers) for row in rows):
+        raise ValueError(
+            f'a sheet needs rows of {len(headers)} images, one for each header, and a caption for each row; '
+            f'got rows of {[len(row) for row in rows]} images and {len(captions)} captions.'
+        )
+    font = ImageFont.load_default(size=max(10, tile // 14))
+    line = font.getbbox('Ág')[3] + GAP
+    scaled = [[_fit(image, tile) for image in row] for row in rows]
+    heights = [max(image.height for image in row) + line + GAP for row in scaled]
+    sheet = Image.new('RGB', (GAP + (tile + GAP) * len(headers), GAP + line + sum(heights)), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    lefts = [GAP + (tile + GAP) * column for column in range(len(headers))]
+    for left, header in zip(lefts, headers, strict=True):
+        draw.text((left, GAP), header, fill=INK, font=font)
+    top = GAP + line
+    for row, caption, height in zip(scaled, captions, heights, strict=True):
+        for left, image in zip(lefts, row, strict=True):
+            sheet.paste(image, (left + (tile - image.width) // 2, top))
+        draw.text((GAP, top + height - line - GAP), caption, fill=INK, font=font)
+        top += height
+    return sheet
+
+
+def save_sheet(sheet: Image.Image, path: str | Path) -> None:
+    """Write a sheet as PNG, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_aside(path) as aside:
+        sheet.save(aside, format='PNG')
+
+
+def to_picture(rgb: torch.Tensor) -> Image.Image:
+    """Turn an image (3, H, W) float, RGB in [0, 1], into a Pillow image."""
+    levels = (255 * rgb.detach().cpu().float()).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())  # (3, H, W) -> (H, W, 3)
+
+
+def _fit(image: Image.Image, tile: int) -> Image.Image:
+    scale = tile / max(image.size)
+    size = tuple(max(1, round(scale * side)) for side in image.size)
+    return image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+
+
+def join_pair(before: Photo, after: Photo) -> Photo:
+    """Put two photographs of one size side by side, made smaller where that is too wide for a JPEG."""
+    pixels = np.concatenate([before.rgb, after.rgb], axis=1)
+    scale = JPEG_SIDE / max(pixels.shape[:2])
+    if scale < 1:
+        size = [max(1, int(scale * side)) for side in pixels.shape[1::-1]]
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return Photo(pixels)

@@ -1,0 +1,1 @@
+"""The ground floor: files, weights and photographs; `import dualattn` never loads it."""

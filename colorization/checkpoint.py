@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import struct
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from colorization.checkpoint_ddcolor import (
     unused_tensors,
 )
 from colorization.models import build_network
+from dualattn.io.files import write_whole
 
 FORMAT = 'dualattn.colorizer/1'
 # Where training and wrappers put the network inside a state dict, the preferred place first.
@@ -78,16 +78,9 @@ def save_network(network: nn.Module, path: str | os.PathLike, half: bool = False
         if tensor.is_floating_point() and not bool(tensors[name].isfinite().all()):
             raise ValueError(f"'{name}' holds values that are not finite as {tensors[name].dtype}; nothing was saved")
     header = {**metadata, 'format': FORMAT, 'network': json.dumps(network.config)}
-    temporary = path.with_name(f'.{uuid.uuid4().hex}.tmp')
-    try:
+    with write_whole(path) as aside:
         # not save_file, which makes files that only their owner may read
-        temporary.write_bytes(save(tensors, metadata=header))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f'{path}: cannot be written: {error.strerror or error}; choose another place') from error
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
+        aside.write_bytes(save(tensors, metadata=header))
 
 
 def load_network(

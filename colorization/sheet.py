@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dualattn.engine.files import write_aside
+from dualattn.io.files import write_whole
 from dualattn.io.photos import Photo
 from dualattn.io.photos.writing import JPEG_SIDE
 
@@ -58,7 +58,7 @@ def save_sheet(sheet: Image.Image, path: str | Path) -> None:
     """Write a sheet as PNG, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_aside(path) as aside:
+    with write_whole(path) as aside:
         sheet.save(aside, format='PNG')
 
 

@@ -9,6 +9,7 @@ from benchmarks import backbones, bev, colorizers, operators, scaling
 from benchmarks.timing import name_machine
 
 import dualattn  # noqa: F401  registers the models
+from dualattn.io.files import write_json
 
 EXAMPLES = """examples:
   # does the cost of the backbone grow linearly with the number of pixels?
@@ -48,7 +49,7 @@ def main() -> None:
     if args.json:
         settings = {name: value for name, value in vars(args).items() if name not in ('json', 'measure', 'show')}
         report = dict(machine=name_machine(), settings=settings, rows=rows)
-        args.json.write_text(json.dumps(report, indent=2, default=str) + '\n')
+        write_json(args.json, json.loads(json.dumps(report, default=str)), indent=2)
 
 
 if __name__ == '__main__':

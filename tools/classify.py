@@ -1,13 +1,13 @@
 """Tell what photographs show, with a trained classifier of this repository."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import torch
 
-from dualattn.engine import CheckpointError, DataError, write_aside
+from dualattn.engine import CheckpointError, DataError
+from dualattn.io.files import write_json
 
 EXAMPLES = """examples:
   python tools/classify.py dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\
@@ -57,8 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         for item in results[path]:
             print(f'  {item["score"]:7.2%}  {item["name"]}')
     if args.out:
-        with write_aside(args.out) as aside:
-            aside.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+        write_json(args.out, results)
     for failure in failures:
         print(f'failed: {failure}', file=sys.stderr)
     return 1 if failures else 0

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from dualattn.engine import CheckpointError, DataError
+from dualattn.io.files import find_files
 
 EXAMPLES = """examples:
   # photographs, or all of a folder, with a detector that tools/train.py has trained
@@ -65,21 +66,13 @@ def make_detector(args: argparse.Namespace):
 def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict[str, Path]:
     """Pair the name of each output with its input; any doubt is an error before work starts."""
     found = {}
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
-            if not files:
-                raise DataError(f'{path} holds none of {", ".join(suffixes)}')
-        elif path.suffix.lower() not in suffixes:
-            raise DataError(f'{path}: this detector takes {", ".join(suffixes)}')
-        else:
-            files = [path]
-        for file in files:
-            if found.setdefault(file.stem, file) != file:
-                raise DataError(f'{file} and {found[file.stem]} would both become {out / file.stem}.jpg')
-            if (out / f'{file.stem}.jpg').resolve() == file.resolve():
-                raise DataError(f'{file} would be replaced by its result: choose another folder with -o')
+    for file in find_files(inputs, suffixes):
+        if file.suffix.lower() not in suffixes:
+            raise DataError(f'{file}: this detector takes {", ".join(suffixes)}')
+        if found.setdefault(file.stem, file) != file:
+            raise DataError(f'{file} and {found[file.stem]} would both become {out / file.stem}.jpg')
+        if (out / f'{file.stem}.jpg').resolve() == file.resolve():
+            raise DataError(f'{file} would be replaced by its result: choose another folder with -o')
     return found
 
 

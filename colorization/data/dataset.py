@@ -1,7 +1,6 @@
 """Colour photographs as training and validation data: a folder, a list file, or what the dependencies ship."""
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from colorization.samples import packaged_color_photos
+from dualattn.io.files import list_files
 from dualattn.io.photos import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, read_rgb
 
 
@@ -181,18 +181,9 @@ class ColorImageDataset(PhotoDataset):
 
 
 def _folder_files(root: Path) -> list[Path]:
-    """Return the image files below `root`, hidden ones left out, sorted by path component."""
-    files = []
-    visited = set()
-    # Linked folders are followed, since subsets of ImageNet are often made of links; `visited` ends a circle of links.
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            subfolders.clear()
-            continue
-        visited.add(real)
-        files += [Path(folder, name) for name in names if not name.startswith('.')]
-    files = sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=lambda file: file.parts)
+    """Return the image files below `root`; hidden ones, and those of hidden folders, are left out."""
+    # linked folders are followed, since subsets of ImageNet are often made of links
+    files = list_files(root, IMAGE_SUFFIXES, recursive=True, follow_links=True)
     if not files:
         known = ', '.join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f'no image in {str(root)!r} or its sub-folders; looked for files that end with {known}.')

@@ -9,7 +9,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from dualattn.engine import write_aside
+from dualattn.io.files import write_whole
 
 # Bookkeeping that mmengine writes beside the losses; with several optimizers as `generator.lr`.
 _NOT_CURVES = ('iter', 'epoch', 'step', 'time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum')
@@ -70,7 +70,7 @@ def draw_curves(curves: dict[str, dict[int, float]], path: str | Path) -> None:
             axis.legend(fontsize='small')
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    with write_aside(path) as aside:
+    with write_whole(path) as aside:
         FigureCanvasAgg(figure).print_png(aside)
 
 

@@ -12,7 +12,6 @@ from dualattn.engine.checkpoints import (
 )
 from dualattn.engine.data import DataError
 from dualattn.engine.divergence import StopOnNaNHook, TrainingDivergedError
-from dualattn.engine.files import write_aside
 from dualattn.engine.loops import ResumableIterTrainLoop
 from dualattn.engine.reduction import MeanLossHook
 from dualattn.engine.runner import StrictRunner, check_options
@@ -38,5 +37,4 @@ __all__ = [
     'mix_seed',
     'read_checkpoint',
     'seed_worker',
-    'write_aside',
 ]

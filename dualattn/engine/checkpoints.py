@@ -6,7 +6,6 @@ history is stored as plain tensors.
 """
 
 import math
-import os
 import pickle
 import re
 import struct
@@ -25,6 +24,7 @@ from mmengine.runner import get_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu
 
 from dualattn.engine.accumulation import list_accumulation
+from dualattn.io.files import remove_leftovers, write_whole
 
 __all__ = [
     'CheckpointError',
@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 _HISTORY = 'log_history'
-_ASIDE = '.part'
 
 
 class CheckpointError(ValueError):
@@ -47,18 +46,11 @@ class WholeFileBackend(LocalBackend):
     """Local files that appear whole or not at all."""
 
     def put(self, obj: bytes, filepath) -> None:
-        """Write bytes aside, flush them to the disk, and rename."""
+        """Write bytes, see `dualattn.io.files.write_whole`; the folder is made where it is missing."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f'.{path.name}.{os.getpid()}{_ASIDE}')
-        try:
-            with open(aside, 'wb') as f:
-                f.write(obj)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with write_whole(path) as aside:
+            aside.write_bytes(obj)
 
 
 register_backend('whole_file', WholeFileBackend, force=True)
@@ -118,8 +110,9 @@ class WholeCheckpointHook(CheckpointHook):
         self._check_interval(runner)
         barrier()  # all processes have loaded what they begin with
         if is_main_process():
-            for aside in Path(self.out_dir).glob(f'.*.pth.*{_ASIDE}'):
-                aside.unlink()
+            for folder in {self.out_dir, runner.work_dir}:
+                if Path(folder).is_dir():
+                    remove_leftovers(folder, ('.pth', '.safetensors'))
             self._move_aside(runner)
         barrier()
 

@@ -66,7 +66,7 @@ def test_names_are_settled_before_the_work(run, photos, tmp_path, capsys):
     assert 'this detector takes .jpg' in capsys.readouterr().err
     (tmp_path / 'empty').mkdir()
     assert run(tmp_path / 'empty') == 2
-    assert 'holds none of .jpg' in capsys.readouterr().err
+    assert 'nothing found, expected a folder with such files in it itself' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Boxes and masks on photographs, from a config and a checkpoint."""
 
-import json
 from pathlib import Path
 
 import mmcv
@@ -9,7 +8,8 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.registry import VISUALIZERS
 
-from dualattn.engine import DataError, write_aside
+from dualattn.engine import DataError
+from dualattn.io.files import write_json, write_whole
 from transfer.weights import load_trained
 
 __all__ = ['ImageDetector']
@@ -86,12 +86,9 @@ class ImageDetector:
                 item['segmentation'] = dict(size=codes[i]['size'], counts=codes[i]['counts'].decode('ascii'))
             objects.append(item)
         image = mmcv.imread(result.img_path, channel_order='rgb')
-        with write_aside(picture) as aside:
+        with write_whole(picture) as aside:
             self.visualizer.add_datasample(
                 'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold
             )
-        with write_aside(text) as aside:
-            aside.write_text(
-                json.dumps(dict(image=result.img_path, objects=objects), indent=1) + '\n', encoding='utf-8'
-            )
+        write_json(text, dict(image=result.img_path, objects=objects))
         return len(objects)

@@ -13,6 +13,7 @@ from mmdet3d.utils import register_all_modules
 from nuscenes.nuscenes import NuScenes
 
 from dualattn.engine import DataError
+from dualattn.io.files import list_files, write_whole
 
 __all__ = ['convert_kitti', 'convert_nuscenes']
 
@@ -40,11 +41,10 @@ def _make_database(dataset: str, out_dir: Path, prefix: str) -> Path:
     """Cut the points of every labelled object out of the training frames; the list of them is written last."""
     register_all_modules(init_default_scope=True)
     path = out_dir / f'{prefix}_dbinfos_train.pkl'
-    aside = path.with_name(f'.{path.name}.part')
-    _import_converter('create_gt_database').create_groundtruth_database(
-        dataset, str(out_dir), prefix, f'{prefix}_infos_train.pkl', db_info_save_path=str(aside)
-    )
-    os.replace(aside, path)
+    with write_whole(path) as aside:
+        _import_converter('create_gt_database').create_groundtruth_database(
+            dataset, str(out_dir), prefix, f'{prefix}_infos_train.pkl', db_info_save_path=str(aside)
+        )
     return path
 
 
@@ -81,7 +81,7 @@ def _list_kitti_frames(root: Path, same_frames: bool) -> dict[str, list[str]]:
     """Read the names of the frames of each split."""
     splits = {split: root / 'ImageSets' / f'{split}.txt' for split in ('train', 'val')}
     if same_frames:
-        names = sorted(path.stem for path in (root / 'training' / 'label_2').glob('*.txt'))
+        names = [path.stem for path in list_files(root / 'training' / 'label_2', ('.txt',))]
         if not names:
             raise DataError(f'no labels in {root / "training" / "label_2"}')
         return dict.fromkeys(splits, names)
@@ -144,7 +144,8 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[
             new.mkdir(exist_ok=True)
             update.update_kitti_infos(str(path), str(new))
             written.append(out_dir / path.name)
-            os.replace(new / path.name, written[-1])
+            with write_whole(written[-1]) as aside:
+                os.replace(new / path.name, aside)
     return [*written, _make_database('KittiDataset', out_dir, 'kitti')]
 
 
@@ -212,7 +213,8 @@ def convert_nuscenes(root: Path, out_dir: Path, version: str = 'v1.0-trainval', 
             for path in sorted(old.glob('nuscenes_infos_*.pkl')):
                 update.update_nuscenes_infos(str(path), str(new))
                 written.append(out_dir / path.name)
-                os.replace(new / path.name, written[-1])
+                with write_whole(written[-1]) as aside:
+                    os.replace(new / path.name, aside)
         finally:
             update.NuScenes = NuScenes
     if version == 'v1.0-test':

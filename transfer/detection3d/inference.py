@@ -1,6 +1,5 @@
 """Boxes in a point cloud, from a config and a checkpoint."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
-from dualattn.engine import write_aside
+from dualattn.io.files import write_json
 from transfer.detection3d.visualization import draw_bird_eye_view
 from transfer.weights import load_trained
 
@@ -111,8 +110,5 @@ class PointCloudDetector:
         draw_bird_eye_view(
             picture, self.read_points(result.lidar_path), self.range, boxes, [item['name'] for item in objects]
         )
-        with write_aside(text) as aside:
-            aside.write_text(
-                json.dumps(dict(point_cloud=result.lidar_path, objects=objects), indent=1) + '\n', encoding='utf-8'
-            )
+        write_json(text, dict(point_cloud=result.lidar_path, objects=objects))
         return len(objects)

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from dualattn.engine import write_aside
+from dualattn.io.files import write_whole
 
 __all__ = ['BirdEyeViewHook', 'draw_bird_eye_view']
 
@@ -100,5 +100,5 @@ def draw_bird_eye_view(
             axes.plot(*np.stack([center, front]).T, color=color, linewidth=width)
             if labels is not None:
                 axes.annotate(labels[i], corners[0], color=color, fontsize=6, annotation_clip=True)
-    with write_aside(path) as aside:
+    with write_whole(path) as aside:
         figure.savefig(aside)

@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import struct
-import uuid
 import zlib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from dualattn.io.files import write_whole
 from dualattn.io.photos import metadata
 from dualattn.io.photos.photo import MAX_SIDE, ImageError, Photo, over_white, to_8_bit
 
@@ -38,22 +38,12 @@ def write_photo(photo: Photo, path: str | os.PathLike, overwrite: bool = False) 
     kind = WRITE_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise ImageError(f"{path}: suffix '{path.suffix}' cannot be written, use one of {', '.join(WRITE_FORMATS)}")
-    if not overwrite and path.exists():
-        raise FileExistsError(f'{path} exists; remove it or allow overwriting')
-    # Short and hidden: a name that is just within the limit of the file system must not become too long, and an
-    # interrupted run must not leave what looks like a photograph.
-    temporary = path.with_name(f'.{uuid.uuid4().hex}.tmp')
-    try:
-        with open(temporary, 'xb') as file:
-            _encode(photo, kind, path, file)
-        os.replace(temporary, path)
-    except (ValueError, SyntaxError) as error:  # SyntaxError: EXIF data that are none
-        raise ImageError(f'{path}: cannot be written as {kind}: {error}') from error
-    except OSError as error:
-        raise OSError(f'{path}: cannot be written: {error.strerror or error}; choose another output') from error
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
+    with write_whole(path, overwrite) as aside:
+        try:
+            with open(aside, 'xb') as file:
+                _encode(photo, kind, path, file)
+        except (ValueError, SyntaxError) as error:  # SyntaxError: EXIF data that are none
+            raise ImageError(f'{path}: cannot be written as {kind}: {error}') from error
 
 
 def _encode(photo: Photo, kind: str, path: Path, file: io.BufferedWriter) -> None:

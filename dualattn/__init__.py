@@ -1,7 +1,21 @@
-"""Dual-Attention backbones for timm: `import dualattn` registers every `dualattn_*` model."""
+"""Dual-Attention backbones for timm: `import dualattn` registers every `dualattn_*` model.
 
-from dualattn import models  # registers with timm
+Where timm is not loaded yet, they are registered at the moment that it is: see dualattn/registration.py.
+"""
+
+import importlib
+from types import ModuleType
+
+from dualattn.registration import register_with
 
 __version__ = '0.1.0'
 
 __all__ = ['models', '__version__']
+
+register_with('timm', ['dualattn.models'], through=['dualattn.ops', 'dualattn.layers', 'dualattn.models'])
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ('layers', 'models', 'ops'):
+        return importlib.import_module(f'dualattn.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,24 +1,28 @@
 """Train any model of this repository from its config."""
 
+from __future__ import annotations
+
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
+from dualattn.commands.parser import CommandParser, add_options_argument, parse_options
 
-from dualattn.engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError, check_options
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLES = """examples:
   # a few minutes on a laptop, with photographs that are already installed
-  python tools/train.py configs/colorize/mpt_demo.py
+  dualattn train configs/colorize/mpt_demo.py
 
   # your own photographs, starting from the weights that ship with the package
-  python tools/train.py configs/colorize/mpt_finetune_folder.py --cfg-options \\
+  dualattn train configs/colorize/mpt_finetune_folder.py --cfg-options \\
       train_dataloader.dataset.data_root=PHOTOS/train val_dataloader.dataset.data_root=PHOTOS/val
 
   # go on where an interrupted run stopped
-  python tools/train.py configs/colorize/mpt_base.py --resume
+  dualattn train configs/colorize/mpt_base.py --resume
 
   # 8 GPUs of one machine, with 2 images each: the same batches of 16 as on one
   torchrun --nproc-per-node 8 tools/train.py configs/colorize/mpt_base.py --launcher pytorch \\
@@ -26,10 +30,8 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> CommandParser:
+    parser = CommandParser('train', __doc__, EXAMPLES)
     parser.add_argument('config', help='config file, for example configs/colorize/mpt_demo.py')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     parser.add_argument(
@@ -51,13 +53,7 @@ def parse_args() -> argparse.Namespace:
         metavar='CKPT',
         help='go on from a checkpoint, or from the newest of the work dir if none is named',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config, for example train_cfg.max_iters=100',
-    )
+    add_options_argument(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -65,57 +61,77 @@ def parse_args() -> argparse.Namespace:
         help='how the processes of a distributed run were started',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
-    return parser.parse_args()
+    return parser
 
 
 def use_amp(optim_wrapper: dict, dtype: str) -> None:
-    """Switch an optimizer wrapper, or each of a multi-network config, to mixed precision."""
+    """Switch an optimizer wrapper, or each of a multi-network config, to mixed precision.
+
+    Raises:
+        ValueError: the wrapper is not to be replaced, or float16 is asked for where there is no GPU.
+    """
+    import torch
+
     entries = [entry for entry in optim_wrapper.values() if isinstance(entry, dict) and 'optimizer' in entry]
     for entry in entries if 'optimizer' not in optim_wrapper else [optim_wrapper]:
         wrapper = entry.get('type', 'OptimWrapper')
         if wrapper != 'OptimWrapper':
-            raise SystemExit(f'--amp replaces OptimWrapper, but the config has {wrapper}: leave out the flag')
+            raise ValueError(f'--amp replaces OptimWrapper, but the config has {wrapper}: leave out the flag')
         if dtype == 'float16':
             if not torch.cuda.is_available():
-                raise SystemExit('--amp float16 needs a GPU; --amp bfloat16 runs anywhere')
+                raise ValueError('--amp float16 needs a GPU; --amp bfloat16 runs anywhere')
             entry.update(type='AmpOptimWrapper', dtype='float16')
         else:
             entry['type'] = 'BFloat16OptimWrapper'
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, options: dict) -> Config:
+    """Read the config and let the arguments change it.
+
+    Raises:
+        FileNotFoundError: there is no such config or checkpoint.
+        ValueError: an argument does not fit the config.
+    """
+    from mmengine.config import Config
+
+    from engine import check_options
+
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        check_options(args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+    if options:
+        check_options(options)
+        cfg.merge_from_dict(options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
-        raise SystemExit("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
+        raise ValueError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
     if args.amp:
         use_amp(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg or 'base_batch_size' not in cfg.auto_scale_lr:
-            raise SystemExit(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
+            raise ValueError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
         cfg.resume = 'auto'  # StrictRunner looks in the work dir, for all processes
     elif args.resume:
         if not Path(args.resume).is_file():
-            raise SystemExit(f'--resume: no checkpoint at {args.resume}')
+            raise ValueError(f'--resume: no checkpoint at {args.resume}')
         cfg.load_from, cfg.resume = args.resume, True
     return cfg
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; returns 0, or 2 with one line on standard error where something is missing or does not fit."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    from mmengine.registry import RUNNERS
+
+    from engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError
+
     try:
-        cfg = load_config(args)
+        cfg = load_config(args, parse_options(parser, args.cfg_options))
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
-    except (FileNotFoundError, CheckpointError, DataError, TrainingDivergedError) as error:
-        raise SystemExit(f'{type(error).__name__}: {error}') from error
-
-
-if __name__ == '__main__':
-    main()
+    except (FileNotFoundError, OptionError, CheckpointError, DataError, TrainingDivergedError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 2
+    return 0

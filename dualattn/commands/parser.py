@@ -1,0 +1,86 @@
+"""The grammar that all commands share: how they describe themselves, and what they say of what they do not know."""
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ['CommandParser', 'add_options_argument', 'parse_options', 'suggest']
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return what to add to an error about an unknown name: the nearest known one, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean {near[0]}?' if near else ''
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that names the nearest option or choice when it is given one that it does not know.
+
+    Args:
+        verb: name of the command behind `dualattn`.
+        description: what the command does.
+        epilog: examples and exit codes, shown as they are written.
+        **kwargs: further arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, verb: str = '', description: str | None = None, epilog: str | None = None, **kwargs: Any):
+        kwargs.setdefault('prog', f'dualattn {verb}'.rstrip())
+        kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(description=description, epilog=epilog, **kwargs)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Parse the arguments; ends the process with exit code 2 and one line when they cannot be parsed."""
+        args, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self._refuse_unknown(unknown)
+        return args
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Parse what is known; an unknown long option is told before a missing argument is."""
+        if args is not None and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            options = list(args)[: list(args).index('--')] if '--' in args else args
+            given = [str(option).partition('=')[0] for option in options if str(option).startswith('--')]
+            unknown = [
+                option for option in given if not any(name.startswith(option) for name in self._option_string_actions)
+            ]
+            if unknown:
+                self._refuse_unknown(unknown)
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown(self, unknown: Sequence[str]) -> None:
+        hint = suggest(unknown[0], self._option_string_actions) if unknown[0].startswith('-') else ''
+        self.error(f'unknown {", ".join(unknown)}{hint}')
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = ', '.join(map(str, action.choices))
+            hint = suggest(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f'{value!r} is none of {choices}{hint}')
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options KEY=VALUE ...`, kept as text until `parse_options` reads it."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override entries of the config, for example train_cfg.max_iters=100',
+    )
+
+
+def parse_options(parser: argparse.ArgumentParser, options: Sequence[str]) -> dict[str, Any]:
+    """Return the entries that `--cfg-options` overrides, in mmengine's notation of lists, tuples and numbers.
+
+    Ends the process with exit code 2 when an option is no `KEY=VALUE`.
+    """
+    from mmengine.config import DictAction
+
+    for option in options:
+        if not option.partition('=')[0] or '=' not in option:
+            parser.error(f'--cfg-options: expected KEY=VALUE, got {option!r}')
+    namespace = argparse.Namespace()
+    DictAction(['--cfg-options'], 'options')(parser, namespace, list(options))
+    return namespace.options

@@ -1,0 +1,1 @@
+"""The verbs of `dualattn` that classify photographs, find objects, and prepare data for that."""

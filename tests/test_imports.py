@@ -9,7 +9,7 @@ import pytest
 
 PACKAGES = ('dualattn', 'colorization', 'transfer')
 # what lies in the package of the backbone and is no part of it
-APART = ('dualattn.engine', 'dualattn.io', 'dualattn.commands', 'dualattn.benchmarks')
+APART = ('dualattn.engine', 'dualattn.io', 'dualattn.commands', 'dualattn.benchmarks', 'dualattn.__main__')
 FOLDERS = (*PACKAGES, 'tools', 'tests')
 VAGUE_NAMES = {'utils', 'util', 'helpers', 'helper', 'common', 'misc'}
 
@@ -173,9 +173,48 @@ def test_importing_dualattn_is_light():
 
 
 def test_importing_dualattn_loads_the_backbone_alone():
-    loaded = run_python('import sys, dualattn\nprint(*sys.modules)').split()
+    loaded = run_python('import sys, dualattn, timm\nprint(*sys.modules)').split()
     assert 'dualattn.models.dualattn' in loaded
     assert [name for name in loaded if any(is_inside(name, other) for other in APART)] == []
+
+
+def test_importing_dualattn_or_transfer_alone_costs_nothing():
+    loaded = run_python('import sys, dualattn, transfer\nprint(*sys.modules)').split()
+    assert not {'torch', 'timm', 'mmengine', 'numpy'} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'import timm, dualattn',
+        'import dualattn, timm',
+        'import dualattn, timm.layers',
+        'import dualattn.ops.library',
+        'from dualattn.layers.stem import ConvStem',
+        'from dualattn.models import DualAttn',
+        'import dualattn.models.dualattn',
+        'import dualattn; dualattn.models.DualAttn',
+        'import dualattn, torchvision, timm.data',
+    ],
+)
+def test_models_are_registered_with_timm_whatever_comes_first(statement):
+    run_python(f'{statement}\nimport timm\nassert timm.is_model("dualattn_tiny")\nimport dualattn.ops, dualattn.layers')
+
+
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'import mmengine, transfer',
+        'import transfer, mmengine',
+        'import transfer, mmengine.config',
+        'from transfer import DualAttn',
+        'import transfer.backbone',
+        'import transfer.weights',
+        'import transfer.classification.metrics',
+    ],
+)
+def test_the_backbone_is_registered_with_mmengine_whatever_comes_first(statement):
+    run_python(f'{statement}\nfrom mmengine.registry import MODELS\nassert MODELS.get("DualAttn")')
 
 
 def test_importing_colorization_is_light():

@@ -5,27 +5,21 @@ import logging
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from PIL import Image
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from colorization.batch import run_job
-from colorization.jobs import plan_jobs
-from colorization.pipeline import Colorizer, read_network_config
+from dualattn.commands.parser import CommandParser
 
 EPILOG = """examples:
   one photograph, with the weights that ship with the package
-      python tools/colorize.py grandma.jpg -o grandma_color.png
+      dualattn colorize grandma.jpg -o grandma_color.png
   a folder with its subfolders; run it again after an interruption, finished files are skipped
-      python tools/colorize.py scans --recursive -o colorized
+      dualattn colorize scans --recursive -o colorized
   a pattern (quote it), results as JPEG named NAME_color.jpg, a before/after picture beside each
-      python tools/colorize.py 'scans/19*.tif' -o colorized --format jpg --suffix _color --compare
+      dualattn colorize 'scans/19*.tif' -o colorized --format jpg --suffix _color --compare
   weights of your own training: its export, or a checkpoint with the config that made it
-      python tools/colorize.py scans -o colorized --weights work_dirs/my_run/weights.safetensors
-      python tools/colorize.py scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
+      dualattn colorize scans -o colorized --weights work_dirs/my_run/weights.safetensors
+      dualattn colorize scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
 
 What is kept: size and luminance; 16 bits of PNG and TIFF, gray or RGB, in png and tif (16-bit CMYK, PPM and JPEG 2000
 are read at 8 bits, with a message); transparency in png, tif and webp; in each format the resolution, XMP, and the EXIF
@@ -37,10 +31,9 @@ exit codes: 0 all done or skipped, 1 some photographs failed (listed at the end)
 """
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('colorize', __doc__, EPILOG)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
     parser.add_argument('-o', '--out', required=True, type=Path, help='output file (for one INPUT file) or folder')
     parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
@@ -68,13 +61,36 @@ def make_folders(jobs):
 
 
 def load_colorizer(args):
+    """Build the colorizer that the arguments ask for."""
+    import torch
+
+    from colorization.pipeline import Colorizer, read_network_config
+
     config = read_network_config(args.config) if args.config else None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Colorizer.from_pretrained(args.weights, config, size=args.size, device=device, chroma=args.chroma)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Colorize photographs; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    # as Ctrl-C, so that no half-written file stays
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return colorize(args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def colorize(args: argparse.Namespace) -> int:
+    """Do what the arguments ask for; returns the exit code."""
+    from PIL import Image
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from colorization.batch import run_job
+    from colorization.jobs import plan_jobs
+
     logging.basicConfig(format='%(message)s')
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
     try:
@@ -110,8 +126,3 @@ def main(argv=None):
         print(f'{len(earlier)} not colorized again, taken for outputs of an earlier run: {names}')
     sys.stderr.writelines(f'  {line}\n' for line in failed)
     return 1 if failed else 0
-
-
-if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that no half-written file stays
-    sys.exit(main())

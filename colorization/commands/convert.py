@@ -2,27 +2,26 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from colorization.checkpoint import load_network, save_network
-from colorization.pipeline import read_network_config
+from dualattn.commands.parser import CommandParser
 
 EPILOG = """examples:
   a released DDColor: a .pth with 'params', a .pt, or the safetensors of Hugging Face; its size is recognised
-      python tools/convert_checkpoint.py ddcolor_modelscope.pth -o ddcolor_large.safetensors
+      dualattn convert ddcolor_modelscope.pth -o ddcolor_large.safetensors
   half the size on disk, the same network
-      python tools/convert_checkpoint.py ddcolor_paper_tiny.pth -o ddcolor_tiny.safetensors --half
+      dualattn convert ddcolor_paper_tiny.pth -o ddcolor_tiny.safetensors --half
   a training checkpoint of this repository, with the config that made it
-      python tools/convert_checkpoint.py work_dirs/my_run/iter_1000.pth -o my_run.safetensors --config my_run.py
+      dualattn convert work_dirs/my_run/iter_1000.pth -o my_run.safetensors --config my_run.py
 
 exit codes: 0 written, 2 the checkpoint cannot be used or the file not written
 """
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('convert', __doc__, EPILOG)
     parser.add_argument('checkpoint', help='weights to read; nothing in them is executed')
     parser.add_argument('-o', '--out', required=True, type=Path, help='.safetensors file to write')
     parser.add_argument('--config', help='training config; its model.generator describes the network of the checkpoint')
@@ -31,15 +30,19 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert a checkpoint; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    from colorization.checkpoint import load_network, save_network
+    from colorization.pipeline import read_network_config
+
     try:
         if args.out.exists() and not args.overwrite:
             raise FileExistsError(f'{args.out} exists; use --overwrite to replace it')
         network = load_network(args.checkpoint, read_network_config(args.config) if args.config else None)
         save_network(network, args.out, half=args.half, source=Path(args.checkpoint).name)
     except (ValueError, OSError) as error:
-        print(f'convert_checkpoint: {error}', file=sys.stderr)
+        print(f'convert: {error}', file=sys.stderr)
         return 2
     count = sum(parameter.numel() for parameter in network.parameters())
     print(
@@ -47,7 +50,3 @@ def main(argv=None):
         f'{args.out.stat().st_size / 1e6:.0f} MB'
     )
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,61 +1,56 @@
 """The main job in a few minutes: train on photographs, look at the sheets, colorize black-and-white photographs."""
 
+from __future__ import annotations
+
 import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from dualattn.commands.parser import CommandParser, add_options_argument
 
-from colorization.samples import packaged_gray_photos
-from colorization.sheet import draw_sheet, save_sheet
-
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / 'configs' / 'colorize' / 'mpt_demo.py'
+CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'colorize' / 'mpt_demo.py'
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=f'{__doc__} Everything comes from installed packages; nothing is downloaded.'
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('demo', f'{__doc__} Everything comes from installed packages; nothing is downloaded.')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs', 'mpt_demo'), help='where everything goes')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override entries of the config, for example train_cfg.max_iters=20',
-    )
-    return parser.parse_args()
+    add_options_argument(parser)
+    return parser.parse_args(argv)
 
 
-def run(*command) -> None:
-    print('\n$ python', *command, flush=True)
-    code = subprocess.run([sys.executable, *map(str, command)]).returncode
-    if code:
-        raise SystemExit(code)
+def run(*command: str | Path) -> int:
+    """Run a verb of `dualattn` in a process of its own, as a user would; returns its exit code."""
+    command = [str(part) for part in command]
+    print('\n$ dualattn', *command, flush=True)
+    return subprocess.run([sys.executable, '-m', 'dualattn', *command]).returncode
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, colorize and draw; returns 0, or the exit code of the first step that failed."""
+    args = parse_args(argv)
+    from PIL import Image
+
+    from colorization.samples import packaged_gray_photos
+    from colorization.sheet import draw_sheet, save_sheet
+
     start = time.monotonic()
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
-    run(ROOT / 'tools' / 'train.py', CONFIG, '--work-dir', args.work_dir, *options)
-
     photos = packaged_gray_photos()
     colorized = args.work_dir / 'colorized'
     packaged = args.work_dir / 'colorized_packaged'
-    run(ROOT / 'tools' / 'colorize.py', *photos.values(), '-o', packaged, '--overwrite')
-    run(
-        ROOT / 'tools' / 'colorize.py',
-        *photos.values(),
-        '-o',
-        colorized,
-        '--overwrite',
-        '--weights',
-        args.work_dir / 'weights.safetensors',
-    )
+    trained = args.work_dir / 'weights.safetensors'
+    for command in (
+        ['train', CONFIG, '--work-dir', args.work_dir, *options],
+        ['colorize', *photos.values(), '-o', packaged, '--overwrite'],
+        ['colorize', *photos.values(), '-o', colorized, '--overwrite', '--weights', trained],
+    ):
+        code = run(*command)
+        if code:
+            return code
     rows = [
         [Image.open(folder / path.name) for folder in (path.parent, packaged, colorized)] for path in photos.values()
     ]
@@ -75,9 +70,6 @@ def main() -> None:
         print(f'  {title:<42}{path}')
     print(
         '\nYour own photographs, with the weights that ship with the package:\n'
-        '  .venv/bin/python tools/colorize.py PHOTO.jpg -o PHOTO_color.png'
+        '  dualattn colorize PHOTO.jpg -o PHOTO_color.png'
     )
-
-
-if __name__ == '__main__':
-    main()
+    return 0

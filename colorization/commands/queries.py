@@ -2,34 +2,27 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from matplotlib import colormaps
-from PIL import Image
-
-from colorization.checkpoint import default_weights_path, load_network
-from colorization.pipeline import Colorizer, extract_l, read_network_config, resize_l
-from colorization.sheet import draw_sheet, save_sheet
-from dualattn.io.photos import ImageError, list_images, read_rgb
+from dualattn.commands.parser import CommandParser
 
 EPILOG = """The maps are those of DDColor Fig. 7 and MPT Fig. 9: the sigmoid of the product of a query and the image
 embedding, red where it is high and blue where it is low, each stretched to its own range.
 
 examples:
   the queries that tell most about these photographs
-      python tools/visualize_queries.py photos/*.jpg -o queries.png
+      dualattn queries photos/*.jpg -o queries.png
   three queries by their numbers, of a DDColor
-      python tools/visualize_queries.py dog.jpg -o queries.png --weights ddcolor_modelscope.pth --queries 3 17 42
+      dualattn queries dog.jpg -o queries.png --weights ddcolor_modelscope.pth --queries 3 17 42
 
 exit codes: 0 written, 1 written, but some photographs could not be read (named at the end), 2 nothing was written
 """
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('queries', __doc__, EPILOG)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
     parser.add_argument('-o', '--out', required=True, type=Path, help='.png file to write')
     parser.add_argument('--overwrite', action='store_true', help='replace an output that exists')
@@ -59,6 +52,8 @@ def check_output(out, sources, overwrite):
 
 def read_photos(sources):
     """Return the photographs that can be read by their paths, and what is wrong with the others."""
+    from dualattn.io.photos import ImageError, read_rgb
+
     photos, failed = {}, []
     for source in sources:
         try:
@@ -76,20 +71,46 @@ def choose_queries(maps, ab_weight, count):
     A query moves them by the deviation of its map within a photograph times the length of its column in the last
     convolution.
     """
+    import torch
+
     spread = torch.stack([each.flatten(1).std(dim=1) for each in maps]).mean(dim=0)
     return (spread * ab_weight[:, : len(spread), 0, 0].norm(dim=0)).argsort(descending=True)[:count].tolist()
 
 
 def draw_map(heat, size):
     """Colour one map (H, W) from blue (its lowest value) to red (its highest), at the size of the photograph."""
+    from matplotlib import colormaps
+    from PIL import Image
+
     heat = heat.sigmoid()
     heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-12)
     return Image.fromarray(colormaps['jet'](heat.numpy(), bytes=True)[..., :3].copy()).resize(size)
 
 
-@torch.inference_mode()
-def main(argv=None):
+def draw(photos, colorizer, maps, queries):
+    """Return the rows of the sheet: each photograph, its colours, and the maps of the queries."""
+    from PIL import Image
+
+    return [
+        [
+            Image.fromarray(rgb),
+            Image.fromarray(colorizer(rgb)),
+            *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries),
+        ]
+        for rgb, heat in zip(photos.values(), maps, strict=True)
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the sheet; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    import torch
+
+    from colorization.checkpoint import default_weights_path, load_network
+    from colorization.pipeline import Colorizer, extract_l, read_network_config, resize_l
+    from colorization.sheet import draw_sheet, save_sheet
+    from dualattn.io.photos import list_images
+
     try:
         sources = list_images(args.inputs)
         check_output(args.out, sources, args.overwrite)
@@ -100,28 +121,18 @@ def main(argv=None):
         maps = []
         for rgb in photos.values():
             l = resize_l(extract_l(rgb)[None, None], colorizer.size)
-            maps.append(network.forward_color_maps(l.to(colorizer.device))[0].float().cpu())
-        queries = args.queries or choose_queries(maps, network.to_ab.weight.cpu(), args.count)
+            with torch.inference_mode():
+                maps.append(network.forward_color_maps(l.to(colorizer.device))[0].float().cpu())
+        queries = args.queries or choose_queries(maps, network.to_ab.weight.detach().cpu(), args.count)
         wrong = [query for query in queries if not 0 <= query < len(maps[0])]
         if wrong:
             raise ValueError(f'queries are numbered 0 to {len(maps[0]) - 1}, got {", ".join(map(str, wrong))}')
-        rows = [
-            [
-                Image.fromarray(rgb),
-                Image.fromarray(colorizer(rgb)),
-                *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries),
-            ]
-            for rgb, heat in zip(photos.values(), maps, strict=True)
-        ]
+        rows = draw(photos, colorizer, maps, queries)
         headers = ['input', 'colorized', *(f'query {query}' for query in queries)]
         save_sheet(draw_sheet(rows, headers, [source.name for source in photos], args.tile), args.out)
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
-        print(f'visualize_queries: {error}', file=sys.stderr)
+        print(f'queries: {error}', file=sys.stderr)
         return 2
     print(f'{args.out}: {len(rows)} photographs, queries {", ".join(map(str, queries))}')
     sys.stderr.writelines(f'failed: {line}\n' for line in failed)
     return 1 if failed else 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -5,25 +5,27 @@ on a lightness map, of a classifier, or of a two-stage detector, which is counte
 a 3D detector computes depends on the point cloud, so those have no count.
 """
 
+from __future__ import annotations
+
 import argparse
-import difflib
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import timm
-import torch
-from fvcore.nn import FlopCountAnalysis, flop_count_table
-from fvcore.nn.jit_handles import get_shape
+from dualattn.commands.parser import CommandParser, suggest
 
-import dualattn  # noqa: F401  registers dualattn_* with timm
+if TYPE_CHECKING:
+    import torch
+    from fvcore.nn import FlopCountAnalysis
 
 EXAMPLES = """examples:
-  python tools/get_flops.py dualattn_tiny
-  python tools/get_flops.py dualattn_base_384 --table
-  python tools/get_flops.py davit_tiny --shape 896 1280
-  python tools/get_flops.py configs/colorize/mpt_base.py --shape 512 512 --table 3
-  python tools/get_flops.py configs/cls/dualattn_s_384_finetune.py
-  python tools/get_flops.py configs/det/mask_rcnn_dualattn_t.py
+  dualattn flops dualattn_tiny
+  dualattn flops dualattn_base_384 --table
+  dualattn flops davit_tiny --shape 896 1280
+  dualattn flops configs/colorize/mpt_base.py --shape 512 512 --table 3
+  dualattn flops configs/cls/dualattn_s_384_finetune.py
+  dualattn flops configs/det/mask_rcnn_dualattn_t.py
 
 FLOPs are counted by fvcore as papers count them: a multiply-add is one. Convolutions, matrix products, attention,
 norms and poolings count; element-wise operations and softmax do not.
@@ -46,10 +48,9 @@ PAPER = {
 }
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> CommandParser:
+    """Return the parser of this verb."""
+    parser = CommandParser('flops', __doc__, EXAMPLES)
     parser.add_argument('network', metavar='MODEL|CONFIG', help='timm model name, or path of a config (*.py)')
     parser.add_argument(
         '--shape',
@@ -72,12 +73,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[torch.nn.Module, list[int], str]:
     """Build a timm model; tell the shape (C, H, W) that it is made for, and the name under which papers list it."""
+    import timm
+
     if not timm.is_model(args.network):
-        near = difflib.get_close_matches(args.network, timm.list_models(), n=3)
-        parser.error(
-            f'{args.network!r} is neither a timm model nor a config file (*.py)'
-            + (f'; did you mean {" or ".join(near)}?' if near else '')
-        )
+        hint = suggest(args.network, timm.list_models())
+        parser.error(f'{args.network!r} is neither a timm model nor a config file (*.py){hint}')
     kwargs = {} if args.in_chans is None else dict(in_chans=args.in_chans)
     model = timm.create_model(args.network, **kwargs)
     size = model.pretrained_cfg['input_size']
@@ -88,6 +88,7 @@ def build_from_config(
     args: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> tuple[torch.nn.Module, list[int], str]:
     """Build what a config describes; its input is MPT's 256 x 256, the classifier's, or Table VII's or X's."""
+    import timm
     from mmengine.config import Config
 
     import dualattn.engine  # noqa: F401  silences warnings that are not the user's
@@ -121,11 +122,17 @@ def build_from_config(
 
 def count_attention(inputs: list, outputs: list) -> int:
     """Count Q K^T and P V of scaled_dot_product_attention, which fvcore does not know."""
+    from fvcore.nn.jit_handles import get_shape
+
     q, k, v = (get_shape(value) for value in inputs[:3])
     return prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
 
 def analyze(network: torch.nn.Module, shape: list[int]) -> FlopCountAnalysis:
+    """Count a network on a map of zeros of the shape (C, H, W)."""
+    import torch
+    from fvcore.nn import FlopCountAnalysis
+
     analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *shape))
     analysis.set_op_handle('aten::scaled_dot_product_attention', count_attention)
     return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
@@ -138,9 +145,13 @@ def format_paper(name: str, shape: list[int]) -> tuple[str, str, str]:
     return source or '', f'{params} M' if params else '', f'{flops} G' if flops and same_size else ''
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Count and print; returns 0."""
     parser = make_parser()
     args = parser.parse_args(argv)
+    import torch
+    from fvcore.nn import flop_count_table
+
     is_config = args.network.endswith('.py')
     network, shape, name = (build_from_config if is_config else build_model)(args, parser)
     if args.shape:
@@ -160,7 +171,4 @@ def main(argv: list[str] | None = None) -> None:
     print(f'{"parameters":12}{params / 1e6:>10.2f} M  {paper_params:>14}'.rstrip())
     print(f'{"FLOPs":12}{flops / 1e9:>10.2f} G  {paper_flops:>14}'.rstrip())
     print(f'A multiply-add counts as one FLOP. Not counted: {", ".join(skipped) or "nothing"}.')
-
-
-if __name__ == '__main__':
-    main()
+    return 0

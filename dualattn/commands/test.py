@@ -1,34 +1,39 @@
 """Measure a trained model of this repository on the test data of its config."""
 
+from __future__ import annotations
+
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
-from mmengine.evaluator import DumpResults
-from mmengine.model import is_model_wrapper
+from dualattn.commands.parser import CommandParser, add_options_argument, parse_options
 
-from dualattn.engine import CheckpointError, DataError, StrictRunner, check_options
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from dualattn.engine import StrictRunner
 
 EXAMPLES = """examples:
   # the weights that ship with the package, on your own photographs
-  python tools/test.py configs/colorize/mpt_small.py colorization/weights/mpt_small.safetensors \\
+  dualattn test configs/colorize/mpt_small.py colorization/weights/mpt_small.safetensors \\
       --cfg-options test_dataloader.dataset.data_root=PHOTOS
 
   # a checkpoint of your own training, with FID: on all 50,000 validation images, or on the papers' val5k
-  python tools/test.py configs/colorize/mpt_base.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
-  python tools/test.py configs/colorize/mpt_base_val5k.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
+  dualattn test configs/colorize/mpt_base.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
+  dualattn test configs/colorize/mpt_base_val5k.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
 
   # a detector, with truth and prediction drawn for every image, or for every point cloud from above
-  python tools/test.py configs/det/mask_rcnn_dualattn_t.py work_dirs/mask_rcnn_dualattn_t/epoch_36.pth --show-dir found
+  dualattn test configs/det/mask_rcnn_dualattn_t.py work_dirs/mask_rcnn_dualattn_t/epoch_36.pth --show-dir found
 """
 # what only a training reads, and what the checkpoint on the command line decides
 UNREAD = ('train_', 'val_', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'resume', 'load_from', 'runner_type')
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> CommandParser:
+    """Return the parser of this verb."""
+    parser = CommandParser('test', __doc__, EXAMPLES)
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='training checkpoint (.pth), or exported weights (.safetensors)')
     parser.add_argument(
@@ -39,9 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where logs and pictures go (default: work_dirs/<config name>)')
     parser.add_argument('--out', help='also write every prediction to this .pkl file')
     parser.add_argument('--show-dir', help='also draw every prediction, in this folder below the work dir (detectors)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override entries of the config'
-    )
+    add_options_argument(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -49,26 +52,36 @@ def parse_args() -> argparse.Namespace:
         help='how the processes of a distributed run were started',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
-    return parser.parse_args()
+    return parser
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, options: dict) -> Config:
+    """Read the config and let the arguments change it.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        OptionError: an argument does not fit the config.
+    """
+    from mmengine.config import Config
+
+    from dualattn.engine import OptionError, check_options
+
     cfg = Config.fromfile(args.config)
     # what training alone needs, such as the weights of a perceptual loss, must not stand in a test's way
     cfg.merge_from_dict(cfg.get('test_overrides', {}))
-    if args.cfg_options:
-        check_options(args.cfg_options, also_read=['test_protocol'], unread=UNREAD)
-        cfg.merge_from_dict(args.cfg_options)
+    if options:
+        check_options(options, also_read=['test_protocol'], unread=UNREAD)
+        cfg.merge_from_dict(options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if not Path(args.checkpoint).is_file():
-        raise SystemExit(f'no checkpoint at {args.checkpoint}')
+        raise OptionError(f'no checkpoint at {args.checkpoint}')
     if args.show_dir:
         if 'visualization' not in cfg.default_hooks:
-            raise SystemExit(f'--show-dir: {args.config} has no default_hooks.visualization that could draw')
+            raise OptionError(f'--show-dir: {args.config} has no default_hooks.visualization that could draw')
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
     if args.fid:
-        add_fid(cfg, args)
+        add_fid(cfg, args, options)
     if not args.checkpoint.endswith('.safetensors'):
         cfg.load_from = args.checkpoint
     elif is_colorizer(cfg):
@@ -77,38 +90,52 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def is_colorizer(cfg: Config) -> bool:
+    """Tell whether a config describes the training of a colorizer."""
     return 'generator' in cfg.model
 
 
-def add_fid(cfg: Config, args: argparse.Namespace) -> None:
-    """Add FID to the evaluator, under the protocol that the config names for its test data."""
-    options = args.cfg_options or {}
+def add_fid(cfg: Config, args: argparse.Namespace, options: dict) -> None:
+    """Add FID to the evaluator, under the protocol that the config names for its test data.
+
+    Raises:
+        OptionError: the config is for no colorizer, or nothing says which images it tests on.
+    """
+    from dualattn.engine import OptionError
+
     if not is_colorizer(cfg):
-        raise SystemExit(f'--fid compares photographs with their colorizations; {args.config} is no colorizer')
+        raise OptionError(f'--fid compares photographs with their colorizations; {args.config} is no colorizer')
     if any(key.startswith('test_dataloader.dataset') for key in options) and 'test_protocol' not in options:
-        raise SystemExit(
+        raise OptionError(
             '--fid: these --cfg-options change the test data, so say what they are now, for the log: '
             'test_protocol="which images, resized and cropped how"'
         )
     if not cfg.get('test_protocol'):
-        raise SystemExit(f'--fid: {args.config} does not say which images its test takes: add test_protocol')
+        raise OptionError(f'--fid: {args.config} does not say which images its test takes: add test_protocol')
     evaluator = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     cfg.test_evaluator = [*evaluator, dict(type='FID', weights=args.fid, protocol=cfg.test_protocol)]
 
 
 def load_exported(runner: StrictRunner, path: str) -> None:
     """Load the weights of a detector or classifier from a .safetensors file, all or nothing."""
+    from mmengine.model import is_model_wrapper
+
     from transfer.weights import load_weights
 
     load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, path)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; returns 0, or 2 with one line on standard error where something is missing or does not fit."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
     if args.out and not args.out.endswith('.pkl'):
-        raise SystemExit(f'--out takes a .pkl file, got {args.out}')
+        parser.error(f'--out takes a .pkl file, got {args.out}')
+    from mmengine.evaluator import DumpResults
+
+    from dualattn.engine import CheckpointError, DataError, OptionError, StrictRunner
+
     try:
-        cfg = load_config(args)
+        cfg = load_config(args, parse_options(parser, args.cfg_options))
         runner = StrictRunner.from_cfg(cfg)
         if args.checkpoint.endswith('.safetensors') and not is_colorizer(cfg):
             load_exported(runner, args.checkpoint)
@@ -119,9 +146,8 @@ def main() -> None:
         if args.out:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         runner.test()
-    except (FileNotFoundError, CheckpointError, DataError) as error:
-        raise SystemExit(f'{type(error).__name__}: {error}') from error
-
-
-if __name__ == '__main__':
-    main()
+    except (FileNotFoundError, OptionError, CheckpointError, DataError) as error:
+        kind = '' if isinstance(error, OptionError) else f'{type(error).__name__}: '
+        print(f'{kind}{error}', file=sys.stderr)
+        return 2
+    return 0

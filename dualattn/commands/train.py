@@ -25,12 +25,13 @@ EXAMPLES = """examples:
   dualattn train configs/colorize/mpt_base.py --resume
 
   # 8 GPUs of one machine, with 2 images each: the same batches of 16 as on one
-  torchrun --nproc-per-node 8 tools/train.py configs/colorize/mpt_base.py --launcher pytorch \\
+  torchrun --nproc-per-node 8 -m dualattn train configs/colorize/mpt_base.py --launcher pytorch \\
       --cfg-options train_dataloader.batch_size=2
 """
 
 
 def make_parser() -> CommandParser:
+    """Return the parser of this verb."""
     parser = CommandParser('train', __doc__, EXAMPLES)
     parser.add_argument('config', help='config file, for example configs/colorize/mpt_demo.py')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
@@ -68,18 +69,20 @@ def use_amp(optim_wrapper: dict, dtype: str) -> None:
     """Switch an optimizer wrapper, or each of a multi-network config, to mixed precision.
 
     Raises:
-        ValueError: the wrapper is not to be replaced, or float16 is asked for where there is no GPU.
+        OptionError: the wrapper is not to be replaced, or float16 is asked for where there is no GPU.
     """
     import torch
+
+    from dualattn.engine import OptionError
 
     entries = [entry for entry in optim_wrapper.values() if isinstance(entry, dict) and 'optimizer' in entry]
     for entry in entries if 'optimizer' not in optim_wrapper else [optim_wrapper]:
         wrapper = entry.get('type', 'OptimWrapper')
         if wrapper != 'OptimWrapper':
-            raise ValueError(f'--amp replaces OptimWrapper, but the config has {wrapper}: leave out the flag')
+            raise OptionError(f'--amp replaces OptimWrapper, but the config has {wrapper}: leave out the flag')
         if dtype == 'float16':
             if not torch.cuda.is_available():
-                raise ValueError('--amp float16 needs a GPU; --amp bfloat16 runs anywhere')
+                raise OptionError('--amp float16 needs a GPU; --amp bfloat16 runs anywhere')
             entry.update(type='AmpOptimWrapper', dtype='float16')
         else:
             entry['type'] = 'BFloat16OptimWrapper'
@@ -90,11 +93,11 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
 
     Raises:
         FileNotFoundError: there is no such config or checkpoint.
-        ValueError: an argument does not fit the config.
+        OptionError: an argument does not fit the config.
     """
     from mmengine.config import Config
 
-    from engine import check_options
+    from dualattn.engine import OptionError, check_options
 
     cfg = Config.fromfile(args.config)
     if options:
@@ -103,18 +106,18 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
-        raise ValueError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
+        raise OptionError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
     if args.amp:
         use_amp(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg or 'base_batch_size' not in cfg.auto_scale_lr:
-            raise ValueError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
+            raise OptionError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
         cfg.resume = 'auto'  # StrictRunner looks in the work dir, for all processes
     elif args.resume:
         if not Path(args.resume).is_file():
-            raise ValueError(f'--resume: no checkpoint at {args.resume}')
+            raise OptionError(f'--resume: no checkpoint at {args.resume}')
         cfg.load_from, cfg.resume = args.resume, True
     return cfg
 
@@ -125,13 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from mmengine.registry import RUNNERS
 
-    from engine import CheckpointError, DataError, StrictRunner, TrainingDivergedError
+    from dualattn.engine import CheckpointError, DataError, OptionError, StrictRunner, TrainingDivergedError
 
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
     except (FileNotFoundError, OptionError, CheckpointError, DataError, TrainingDivergedError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        kind = '' if isinstance(error, OptionError) else f'{type(error).__name__}: '
+        print(f'{kind}{error}', file=sys.stderr)
         return 2
     return 0

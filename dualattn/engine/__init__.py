@@ -14,7 +14,7 @@ from dualattn.engine.data import DataError
 from dualattn.engine.divergence import StopOnNaNHook, TrainingDivergedError
 from dualattn.engine.loops import ResumableIterTrainLoop
 from dualattn.engine.reduction import MeanLossHook
-from dualattn.engine.runner import StrictRunner, check_options
+from dualattn.engine.runner import OptionError, StrictRunner, check_options
 from dualattn.engine.seeding import SeedIterationHook, mix_seed, seed_worker
 
 # mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
@@ -25,6 +25,7 @@ __all__ = [
     'CheckpointError',
     'DataError',
     'MeanLossHook',
+    'OptionError',
     'ResumableIterTrainLoop',
     'SeedIterationHook',
     'StopOnNaNHook',

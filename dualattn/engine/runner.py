@@ -21,7 +21,7 @@ from dualattn.engine.checkpoints import CheckpointError, check_weights, find_lat
 from dualattn.engine.data import DataError
 from dualattn.engine.seeding import seed_worker
 
-__all__ = ['StrictRunner', 'check_options']
+__all__ = ['OptionError', 'StrictRunner', 'check_options']
 
 # what Runner and torch's wrappers read from the config, beside Runner's own arguments
 _CONFIG_KEYS = {'model_wrapper_cfg', 'runner_type', 'sync_bn', 'find_unused_parameters', 'compile'}
@@ -174,6 +174,10 @@ class StrictRunner(Runner):
         return checkpoint
 
 
+class OptionError(ValueError):
+    """An argument of a command has no effect, or does not fit the config."""
+
+
 def check_options(options: dict, also_read: Iterable[str] = (), unread: tuple[str, ...] = ()) -> None:
     """Refuse `--cfg-options` that nothing would read: a misspelt name, or a variable that the config has used already.
 
@@ -183,13 +187,13 @@ def check_options(options: dict, also_read: Iterable[str] = (), unread: tuple[st
         unread: beginnings of the Runner's entries that this tool has no use for.
 
     Raises:
-        SystemExit: an option has no effect; names it.
+        OptionError: an option has no effect; names it.
     """
     unread = ('self', 'cfg', 'launcher', *unread)
     names = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS, *also_read}
     names = sorted(name for name in names if not name.startswith(unread))
     without_effect = sorted({key.split('.')[0] for key in options} - set(names))
     if without_effect:
-        raise SystemExit(
+        raise OptionError(
             f'--cfg-options: {", ".join(without_effect)} would have no effect; what is read is {", ".join(names)}'
         )

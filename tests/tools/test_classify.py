@@ -1,6 +1,5 @@
 """tools/classify.py: names and scores of photographs, and what becomes of bad files."""
 
-import importlib.util
 import json
 
 import pytest
@@ -9,15 +8,14 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from timm.data import ImageNetInfo
 
+from transfer.commands import classify as command
+
 NETWORK = dict(depths=(1, 1, 1, 1), embed_dims=(16, 16, 32, 32), stem_dim=8, head_dim=8)
 
 
 @pytest.fixture
 def tool(repo_root):
-    spec = importlib.util.spec_from_file_location('classify_tool', repo_root / 'tools' / 'classify.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return command
 
 
 @pytest.fixture

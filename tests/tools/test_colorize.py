@@ -1,6 +1,5 @@
 """tools/colorize.py as a user runs it: names, folders, resuming, bad files, exit codes."""
 
-import importlib.util
 import os
 import struct
 import subprocess
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 
 from colorization.checkpoint import save_network
+from colorization.commands import colorize as command
 from colorization.models import build_network
 from dualattn.io.photos import read_photo
 
@@ -35,18 +35,15 @@ def weights(tmp_path_factory, tiny_mpt):
 @pytest.fixture
 def tool(monkeypatch, weights):
     """The tool's main with tiny weights, to be called with the other arguments."""
-    spec = importlib.util.spec_from_file_location('colorize_tool', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)  # the tool changes it; set back afterwards
 
     def run(*args):
         args = [str(arg) for arg in args]
         if '--weights' not in args:
             args += ['--weights', str(weights)]
-        return module.main([*args, '--size', '32', '--device', 'cpu'])
+        return command.main([*args, '--size', '32', '--device', 'cpu'])
 
-    run.module = module
+    run.module = command
     return run
 
 
@@ -395,7 +392,7 @@ def test_suffix_of_a_photographs_own_name_is_no_sign_of_an_earlier_run(tool, tmp
 
 def test_help_teaches(tool, capsys):
     with pytest.raises(SystemExit) as stopped:
-        tool.module.main(['--help'])
+        command.main(['--help'])
     said = capsys.readouterr().out
     assert stopped.value.code == 0 and 'examples:' in said and 'exit codes:' in said
 
@@ -405,7 +402,3 @@ def test_as_a_script(photos, tmp_path, weights):
     args = [photos / 'a.png', photos / 'none.png', '-o', 'out', '--weights', weights]
     failed = subprocess.run([sys.executable, TOOL, *args], capture_output=True, text=True, env=env, cwd=tmp_path)
     assert failed.returncode == 2 and 'Traceback' not in failed.stderr and 'none.png' in failed.stderr
-
-
-def test_the_tool_stays_small():
-    assert len(TOOL.read_text().splitlines()) < 150

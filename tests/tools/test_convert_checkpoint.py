@@ -1,7 +1,5 @@
 """tools/convert_checkpoint.py and tools/visualize_queries.py: what they write, and what they refuse."""
 
-import importlib.util
-
 import pytest
 import torch
 from PIL import Image
@@ -9,6 +7,8 @@ from safetensors import safe_open
 
 from colorization.checkpoint import load_network, save_network
 from colorization.checkpoint_ddcolor import released_name, unused_tensors
+from colorization.commands import convert as convert_command
+from colorization.commands import queries as queries_command
 from colorization.models import build_network
 
 SMALL = dict(
@@ -25,24 +25,13 @@ SMALL = dict(
 
 
 @pytest.fixture
-def tool(repo_root):
-    def load(name):
-        spec = importlib.util.spec_from_file_location(f'{name}_tool', repo_root / 'tools' / f'{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return lambda *args: module.main([str(arg) for arg in args])
-
-    return load
+def convert():
+    return lambda *args: convert_command.main([str(arg) for arg in args])
 
 
 @pytest.fixture
-def convert(tool):
-    return tool('convert_checkpoint')
-
-
-@pytest.fixture
-def visualize(tool):
-    return tool('visualize_queries')
+def visualize():
+    return lambda *args: queries_command.main([str(arg) for arg in args])
 
 
 @pytest.fixture
@@ -237,8 +226,3 @@ def test_visualize_takes_a_checkpoint_with_its_config(visualize, weights, make_p
     assert 'give the network config' in capsys.readouterr().err
     assert visualize(*args, '--config', tmp_path / 'run.py') == 0
     assert visualize(*args, '--config', tmp_path / 'gone.py', '--overwrite') == 2
-
-
-def test_tools_stay_small(repo_root):
-    for name in ('convert_checkpoint', 'visualize_queries'):
-        assert len((repo_root / 'tools' / f'{name}.py').read_text().splitlines()) < 150

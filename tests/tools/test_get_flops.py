@@ -1,6 +1,5 @@
 """tools/get_flops.py: its numbers, what stands beside them, and what it refuses."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -8,15 +7,15 @@ import sys
 import pytest
 import timm
 import torch
+from fvcore.nn import FlopCountAnalysis
+
+from dualattn.commands import flops as command
 
 
 @pytest.fixture
 def tool(repo_root):
     """The tool as a module."""
-    spec = importlib.util.spec_from_file_location('get_flops_tool', repo_root / 'tools' / 'get_flops.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return command
 
 
 @pytest.fixture
@@ -69,11 +68,11 @@ def test_fused_attention_is_counted(tool):
     attention = timm.layers.Attention(32, num_heads=2)
     assert attention.fused_attn
     with torch.no_grad():
-        analysis = tool.FlopCountAnalysis(attention.eval(), torch.zeros(3, 10, 32))
+        analysis = FlopCountAnalysis(attention.eval(), torch.zeros(3, 10, 32))
         analysis.set_op_handle('aten::scaled_dot_product_attention', tool.count_attention)
         assert analysis.by_operator()['scaled_dot_product_attention'] == 3 * 2 * 10 * 10 * 32
     attention.fused_attn = False
-    unfused = tool.FlopCountAnalysis(attention, torch.zeros(3, 10, 32)).unsupported_ops_warnings(False)
+    unfused = FlopCountAnalysis(attention, torch.zeros(3, 10, 32)).unsupported_ops_warnings(False)
     assert unfused.by_operator()['matmul'] == 3 * 2 * 10 * 10 * 32
 
 

@@ -1,19 +1,16 @@
 """tools/infer.py: which detector a config gets, which files it takes, and what becomes of bad ones."""
 
-import importlib.util
 import json
 
 import pytest
 
 from dualattn.engine import DataError
+from transfer.commands import infer as command
 
 
 @pytest.fixture
 def tool(repo_root):
-    spec = importlib.util.spec_from_file_location('infer_tool', repo_root / 'tools' / 'infer.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return command
 
 
 class Detector:
@@ -85,7 +82,3 @@ def test_configs_that_cannot_be_used(tool, tmp_path, capsys, text, message):
     options = ['--config', str(tmp_path / 'c.py'), '--checkpoint', str(tmp_path / 'w.pth'), '-o', 'out']
     assert tool.main(['a.jpg', *options]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_tool_is_short(repo_root):
-    assert len((repo_root / 'tools' / 'infer.py').read_text().splitlines()) < 150

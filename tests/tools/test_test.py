@@ -1,6 +1,5 @@
 """tools/test.py as a user runs it: which files it takes, what it measures, and what it refuses."""
 
-import importlib.util
 import json
 import sys
 
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from colorization.checkpoint import load_network, save_network
 from colorization.metrics import FID
 from colorization.models import build_network
+from dualattn.commands import test as command
 
 COLORIZER = """
 _base_ = [{runtime!r}]
@@ -49,10 +49,7 @@ test_cfg = dict(type='TestLoop')
 
 @pytest.fixture
 def tool(repo_root):
-    spec = importlib.util.spec_from_file_location('test_tool', repo_root / 'tools' / 'test.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return command
 
 
 @pytest.fixture
@@ -98,7 +95,9 @@ def test(tool, tmp_path, monkeypatch, request):
                 *options,
             ],
         )
-        tool.main()
+        code = tool.main()
+        if code:
+            return code
         (log,) = (path.read_text() for path in work_dir.glob('*/*.log'))
         (metrics,) = (path.read_text() for path in work_dir.glob('*/*.json'))
         return log, json.loads(metrics)
@@ -106,11 +105,15 @@ def test(tool, tmp_path, monkeypatch, request):
     return test
 
 
-def refuse(test, *args, **kwargs):
-    with pytest.raises(SystemExit) as caught:
-        test(*args, **kwargs)
-    assert '\n' not in str(caught.value)
-    return str(caught.value)
+@pytest.fixture
+def refuse(test, capsys):
+    """Function that runs the tool, expects it to stop with exit code 2, and returns the one line that it says."""
+
+    def refuse(*args, **kwargs):
+        assert test(*args, **kwargs) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return refuse
 
 
 def test_a_checkpoint_needs_no_other_weights(test, config, weights, tmp_path):
@@ -128,25 +131,25 @@ def test_a_checkpoint_needs_no_other_weights(test, config, weights, tmp_path):
 @pytest.mark.parametrize(
     'option', ['test_dataloder.dataset.data_root=nowhere', 'val_dataloader.batch_size=1', 'load_from=x.pth']
 )
-def test_options_that_nothing_reads(test, config, weights, option):
+def test_options_that_nothing_reads(test, refuse, config, weights, option):
     name = option.split('.')[0].split('=')[0]
-    assert refuse(test, config, weights, options=[option]).startswith(f'--cfg-options: {name} would have no effect')
+    assert refuse(config, weights, options=[option]).startswith(f'--cfg-options: {name} would have no effect')
 
 
-def test_weights_of_another_network(test, config, tiny_mpt, tmp_path):
+def test_weights_of_another_network(test, refuse, config, tiny_mpt, tmp_path):
     save_network(build_network({**tiny_mpt, 'num_queries': 9}), tmp_path / 'other.safetensors')
-    message = refuse(test, config, tmp_path / 'other.safetensors')
+    message = refuse(config, tmp_path / 'other.safetensors')
     assert message.startswith('CheckpointError: ') and 'num_queries: file 9, config 6' in message
 
 
-def test_a_missing_config_is_one_line(test, tmp_path, weights):
-    assert refuse(test, tmp_path / 'none.py', weights).startswith('FileNotFoundError: ')
+def test_a_missing_config_is_one_line(test, refuse, tmp_path, weights):
+    assert refuse(tmp_path / 'none.py', weights).startswith('FileNotFoundError: ')
 
 
 # --- FID
 
 
-def test_fid_joins_the_metrics(test, config, weights, tmp_path, monkeypatch):
+def test_fid_joins_the_metrics(test, refuse, config, weights, tmp_path, monkeypatch):
     class Means(torch.nn.Module):
         def forward(self, images):
             return (images.double().mean(dim=(2, 3)),)
@@ -158,24 +161,24 @@ def test_fid_joins_the_metrics(test, config, weights, tmp_path, monkeypatch):
     assert '[three smooth images; 3 predictions' in log and 'not computed' not in log
 
     other = [f'test_dataloader.dataset.data_root={tmp_path}/photos']
-    message = refuse(test, config, weights, '--fid', tmp_path / 'inception.pth', options=other)
+    message = refuse(config, weights, '--fid', tmp_path / 'inception.pth', options=other)
     assert 'say what they are now' in message
     log, _ = test(config, weights, '--fid', tmp_path / 'inception.pth', options=[*other, 'test_protocol=mine'])
     assert '[mine; 3 predictions' in log
 
 
-def test_fid_that_cannot_be_had(test, config, weights, tmp_path):
-    message = refuse(test, config, weights, '--fid', tmp_path / 'none.pth')
+def test_fid_that_cannot_be_had(test, refuse, config, weights, tmp_path):
+    message = refuse(config, weights, '--fid', tmp_path / 'none.pth')
     assert message.startswith('FileNotFoundError: ') and 'weights-inception-2015' in message
     config.write_text(config.read_text().replace('test_protocol', 'protocol'))
-    assert 'does not say which images' in refuse(test, config, weights, '--fid', tmp_path / 'none.pth')
+    assert 'does not say which images' in refuse(config, weights, '--fid', tmp_path / 'none.pth')
 
 
 # --- classifiers
 
 
 @pytest.mark.mm
-def test_exported_weights_of_a_classifier(test, tmp_path, make_photos):
+def test_exported_weights_of_a_classifier(test, refuse, tmp_path, make_photos):
     for name, count in dict(cat=1, dog=3).items():
         make_photos(tmp_path / 'photos' / name, count)
     config = tmp_path / 'classifier.py'
@@ -188,6 +191,6 @@ def test_exported_weights_of_a_classifier(test, tmp_path, make_photos):
         log, metrics = test(config, tmp_path / 'weights.safetensors')
         assert metrics['accuracy/top1'] == accuracy and 'FID' not in log
     save_file({name: state[name] for name in list(state)[1:]}, tmp_path / 'part.safetensors')
-    message = refuse(test, config, tmp_path / 'part.safetensors')
+    message = refuse(config, tmp_path / 'part.safetensors')
     assert message.startswith('CheckpointError: ') and '1 missing' in message
-    assert 'is no colorizer' in refuse(test, config, tmp_path / 'part.safetensors', '--fid', 'any.pth')
+    assert 'is no colorizer' in refuse(config, tmp_path / 'part.safetensors', '--fid', 'any.pth')

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-import runpy
+import re
 import shutil
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from mmengine.structures import InstanceData  # noqa: E402
 from PIL import Image  # noqa: E402
 from raw_data import fill_boxes, make_kitti, make_nuscenes  # noqa: E402
 
+from dualattn.commands import test  # noqa: E402
 from dualattn.engine import DataError, StrictRunner  # noqa: E402
+from transfer.commands import create_data  # noqa: E402
 from transfer.detection3d import conversion  # noqa: E402
 from transfer.detection3d.inference import PointCloudDetector  # noqa: E402
 
@@ -212,7 +214,7 @@ def test_test_draws_truth_and_prediction(trained, tmp_path, monkeypatch):
             'seen',
         ],
     )
-    runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+    assert test.main() == 0
     pictures = sorted(tmp_path.glob('*/seen/*'))
     assert [path.name for path in pictures] == ['000000.png', '000001.png']
     for path in pictures:
@@ -420,11 +422,11 @@ def test_missing_infos_are_named(tmp_path):
 
 
 def test_create_data_prints_what_it_wrote_and_names_what_is_missing(tmp_path, capsys):
-    tool = runpy.run_path(str(ROOT / 'tools' / 'create_data.py'))
-    with pytest.raises(SystemExit, match=r'DataError: .*training is missing'):
-        tool['main'](['kitti', str(tmp_path)])
+    assert create_data.main(['kitti', str(tmp_path)]) == 2
+    assert re.match(r'DataError: .*training is missing', capsys.readouterr().err)
     make_kitti(tmp_path / 'raw', frames=1, lists=False)
-    tool['main'](['kitti', str(tmp_path / 'raw'), '--out-dir', str(tmp_path / 'out'), '--same-frames'])
+    args = ['kitti', str(tmp_path / 'raw'), '--out-dir', str(tmp_path / 'out'), '--same-frames']
+    assert create_data.main(args) == 0
     written = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith('wrote ')]
     assert [Path(path).name for path in written] == [
         'kitti_infos_train.pkl',

@@ -2,47 +2,49 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from dualattn.engine import CheckpointError, DataError
-from dualattn.io.files import write_json
+from dualattn.commands.parser import CommandParser
 
 EXAMPLES = """examples:
-  python tools/classify.py dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\
+  dualattn classify dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\
       --checkpoint work_dirs/dualattn_t_in1k/epoch_300.pth --out classes.json
 
 exit codes: 0 all done, 1 some photographs failed (named at the end), 2 nothing was started
 """
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('classify', __doc__, EXAMPLES)
     parser.add_argument('photos', nargs='+', metavar='PHOTO', help='image files')
     parser.add_argument('--config', required=True, help='config file of the classifier')
     parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
     parser.add_argument('--topk', type=int, default=5, help='classes to name for each photograph (default: 5)')
     parser.add_argument('--out', type=Path, metavar='JSON', help='also write the classes to this file')
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu, cuda, cuda:1, ...'
-    )
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
     args = parser.parse_args(argv)
     if args.topk < 1:
         parser.error(f'--topk has to be at least 1, got {args.topk}')
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Classify photographs; see the exit codes in EXAMPLES."""
     args = parse_args(argv)
+    import torch
+
+    from dualattn.engine import CheckpointError, DataError
+    from dualattn.io.files import write_json
+
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         if not Path(args.config).is_file():
             raise FileNotFoundError(f'no config file at {args.config}')
         from transfer.classification.inference import PhotoClassifier
 
-        classifier = PhotoClassifier(args.config, args.checkpoint, args.device)
+        classifier = PhotoClassifier(args.config, args.checkpoint, device)
     except (FileNotFoundError, CheckpointError, DataError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 2
@@ -61,7 +63,3 @@ def main(argv: list[str] | None = None) -> int:
     for failure in failures:
         print(f'failed: {failure}', file=sys.stderr)
     return 1 if failures else 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

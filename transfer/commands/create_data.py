@@ -1,24 +1,27 @@
 """Make the info files and the ground-truth database that 3D detection reads, from raw KITTI or nuScenes folders."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from dualattn.commands.parser import CommandParser
 
 EXAMPLES = """examples:
   # KITTI: ROOT holds training/{velodyne,calib,label_2,image_2} and ImageSets/{train,val}.txt
-  python tools/create_data.py kitti data/kitti
+  dualattn create-data kitti data/kitti
 
   # a few frames to try things out with: every frame trains and validates, and nothing is written into ROOT
-  python tools/create_data.py kitti data/kitti_mini --out-dir data/kitti --same-frames
+  dualattn create-data kitti data/kitti_mini --out-dir data/kitti --same-frames
 
   # nuScenes: ROOT holds v1.0-trainval/*.json, samples/ and sweeps/
-  python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval
+  dualattn create-data nuscenes data/nuscenes --version v1.0-trainval
 """
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('create-data', __doc__, EXAMPLES)
     parser.add_argument('dataset', choices=['kitti', 'nuscenes'])
     parser.add_argument('root', type=Path, help='folder of the raw data')
     parser.add_argument(
@@ -37,7 +40,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert; returns 0, or 2 with one line on standard error where the raw data are not what they should be."""
     args = parse_args(argv)
     from dualattn.engine import DataError
     from transfer.detection3d.conversion import convert_kitti, convert_nuscenes
@@ -49,9 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         else:
             files = convert_nuscenes(args.root, out_dir, version=args.version, max_sweeps=args.max_sweeps)
     except (DataError, FileNotFoundError) as error:
-        raise SystemExit(f'{type(error).__name__}: {error}') from error
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 2
     print('\n'.join(f'wrote {path}' for path in files))
-
-
-if __name__ == '__main__':
-    main()
+    return 0

@@ -2,22 +2,18 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from tqdm import tqdm
-
-from dualattn.engine import CheckpointError, DataError
-from dualattn.io.files import find_files
+from dualattn.commands.parser import CommandParser
 
 EXAMPLES = """examples:
-  # photographs, or all of a folder, with a detector that tools/train.py has trained
-  python tools/infer.py street.jpg holiday/ --config configs/det/mask_rcnn_dualattn_t.py \\
+  # photographs, or all of a folder, with a detector that `dualattn train` has trained
+  dualattn infer street.jpg holiday/ --config configs/det/mask_rcnn_dualattn_t.py \\
       --checkpoint work_dirs/mask_rcnn_dualattn_t/epoch_36.pth -o found
 
   # point clouds, seen from above
-  python tools/infer.py 000008.bin --config configs/det3d/second_dualattn_kitti_3class.py \\
+  dualattn infer 000008.bin --config configs/det3d/second_dualattn_kitti_3class.py \\
       --checkpoint work_dirs/second_dualattn_kitti_3class/epoch_40.pth -o found
 
 exit codes: 0 all done, 1 some inputs failed (named at the end), 2 nothing was started
@@ -26,10 +22,9 @@ IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 CLOUDS = ('.bin',)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('infer', __doc__, EXAMPLES)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs or .bin point clouds, or folders')
     parser.add_argument('--config', required=True, help='config file of the detector')
     parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
@@ -40,14 +35,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='S',
         help='leave out what is less certain (default: that of the detector)',
     )
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu, cuda, cuda:1, ...'
-    )
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
     return parser.parse_args(argv)
 
 
 def make_detector(args: argparse.Namespace):
     """Build the detector that the config is for, and tell which files it takes."""
+    import torch
+    from mmengine.config import Config
+
+    from dualattn.engine import DataError
+
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'no config file at {args.config}')
     scope = Config.fromfile(args.config).get('default_scope')
@@ -60,11 +58,15 @@ def make_detector(args: argparse.Namespace):
             f"{args.config} is no config of a detector: its default_scope is {scope!r}, expected 'mmdet' or 'mmdet3d'"
         )
     options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
-    return Detector(args.config, args.checkpoint, args.device, **options), IMAGES if scope == 'mmdet' else CLOUDS
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return Detector(args.config, args.checkpoint, device, **options), IMAGES if scope == 'mmdet' else CLOUDS
 
 
 def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict[str, Path]:
     """Pair the name of each output with its input; any doubt is an error before work starts."""
+    from dualattn.engine import DataError
+    from dualattn.io.files import find_files
+
     found = {}
     for file in find_files(inputs, suffixes):
         if file.suffix.lower() not in suffixes:
@@ -76,8 +78,13 @@ def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find objects; see the exit codes in EXAMPLES."""
     args = parse_args(argv)
+    from tqdm import tqdm
+
+    from dualattn.engine import CheckpointError, DataError
+
     try:
         detector, suffixes = make_detector(args)
         inputs = list_inputs(args.inputs, suffixes, args.out)
@@ -96,7 +103,3 @@ def main(argv: list[str] | None = None) -> int:
     for failure in failures:
         print(f'failed: {failure}', file=sys.stderr)
     return 1 if failures else 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

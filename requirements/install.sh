@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts the tested pins of one set into the virtual environment, which it makes when there is none.
 #
-#   sh requirements/install.sh core|colorize|transfer|video|demo|export|dev
+#   sh requirements/install.sh core|colorize|train|evaluate|transfer|video|web|export|dev
 #
 # It may be stopped at any moment and run again. Variables:
 #   VENV             the environment (.venv)
@@ -31,7 +31,7 @@ install() {
 check_version() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$1 is $("$1" --version 2>&1)," \
         "but the tested pins need Python 3.11 or newer. Name another one with PYTHON=..., or, for 3.10," \
-        "install by the ranges of setup.py: pip install '.[colorize]'"
+        "install by the ranges of pyproject.toml: pip install '.[colorize]'"
 }
 
 make_venv() {
@@ -111,8 +111,8 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.
 }
 
 case $set in
-    core | colorize | transfer | video | demo | export | dev) ;;
-    *) fail "expected one of core, colorize, transfer, video, demo, export, dev; got '$set'" ;;
+    core | colorize | train | evaluate | transfer | video | web | export | dev) ;;
+    *) fail "expected one of core, colorize, train, evaluate, transfer, video, web, export, dev; got '$set'" ;;
 esac
 
 make_venv

@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
 PACKAGES = ('dualattn', 'colorization')
-SETS = ('core', 'colorize', 'transfer', 'video', 'demo', 'export', 'dev')
+EXTRAS = ('colorize', 'train', 'evaluate', 'transfer', 'video', 'web', 'export', 'dev')
+SETS = ('core', *EXTRAS)
 
 # Declared by a dependency, not needed by what we import, and therefore in no lock file.
 NOT_NEEDED = {
@@ -28,6 +29,8 @@ NOT_NEEDED = {
     'nuscenes-devkit': {'descartes', 'parameterized'},
     'lyft-dataset-sdk': {'opencv-python', 'flake8', 'pytest', 'black', 'plotly'},
 }
+# What colorizing a photograph does without; pipeline.py reads the config of a training with mmengine, if one is named.
+NOT_FOR_INFERENCE = ('data', 'hooks', 'losses', 'metrics', 'systems', 'pipeline.py')
 # Upper bounds that are out of date: the pinned version was run.
 OUTDATED_BOUNDS = {'nuscenes-devkit': {'numpy', 'shapely'}}
 
@@ -62,15 +65,27 @@ def run_python(code: str) -> list[str]:
 
 @pytest.fixture(scope='module')
 def distribution():
-    """The distribution object that setup.py hands to setuptools; nothing is built."""
+    """What setuptools reads from pyproject.toml and setup.py; nothing is built."""
     from distutils.core import run_setup  # that of setuptools
 
     before = Path.cwd()
     os.chdir(ROOT)
     try:
-        return run_setup('setup.py', stop_after='init')
+        return run_setup('setup.py', stop_after='config')
     finally:
         os.chdir(before)
+
+
+def declared_ranges(distribution, name: str) -> list[Requirement]:
+    """Returns the ranges of an extra, or of the package itself for 'core', with those of the extras that it names."""
+    lines = distribution.install_requires if name == 'core' else distribution.extras_require[name]
+    ranges = []
+    for requirement in map(Requirement, lines):
+        if requirement.name == 'dualattn':
+            ranges += [each for extra in requirement.extras for each in declared_ranges(distribution, extra)]
+        else:
+            ranges.append(requirement)
+    return ranges
 
 
 # --------------------------------------------------------------------------------------------------- the package
@@ -104,12 +119,16 @@ def test_built_package_holds_code_and_weights(tmp_path):
     expected = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob('*.py')}
     weights = ROOT / 'colorization' / 'weights'
     expected |= {path.relative_to(ROOT).as_posix() for path in [*weights.glob('*.safetensors'), *weights.glob('*.md')]}
+    csrc = [path for path in (ROOT / 'dualattn' / 'csrc').rglob('*') if path.is_file()]
+    expected |= {path.relative_to(ROOT).as_posix() for path in csrc}
+    configs = (ROOT / 'configs').rglob('*.py')
+    expected |= {f'dualattn/.mim/configs/{path.relative_to(ROOT / "configs").as_posix()}' for path in configs}
     assert expected <= built
     assert {name.split('/')[0] for name in built} <= {*PACKAGES, 'transfer'}
 
 
 def test_extras_are_those_that_the_readers_are_told_of(distribution):
-    assert set(distribution.extras_require) == {'colorize', 'transfer', 'video', 'demo', 'export', 'dev'}
+    assert set(distribution.extras_require) == set(EXTRAS)
 
 
 # ----------------------------------------------------------------------------------------------- the kernels
@@ -213,29 +232,29 @@ def test_setup_refuses_a_build_that_is_impossible(variables, said):
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_ranges_of_setup_py_are_met_by_the_pins(distribution, name):
-    ranges = distribution.install_requires if name == 'core' else distribution.extras_require[name]
+def test_ranges_are_met_by_the_pins(distribution, name):
     pins = read_lock(name)
-    for requirement in map(Requirement, ranges):
+    for requirement in declared_ranges(distribution, name):
         pin = pins.get(canonicalize_name(requirement.name))
-        assert pin is not None, f'{requirement} of setup.py is missing from requirements/{name}.txt'
-        assert requirement.specifier.contains(pinned_version(pin)), f'setup.py says {requirement}, the lock says {pin}'
+        assert pin is not None, f'{requirement} of pyproject.toml is missing from requirements/{name}.txt'
+        assert requirement.specifier.contains(pinned_version(pin)), f'range {requirement}, lock {pin}'
 
 
 @pytest.mark.parametrize(
     ('folder', 'apart', 'extras'),
     [
-        ('dualattn', ['dualattn/engine', 'dualattn/io'], []),
+        ('dualattn', ['dualattn/engine', 'dualattn/io', 'dualattn/commands'], []),
         ('dualattn/io', [], ['colorize']),
-        ('dualattn/engine', [], ['colorize']),
+        ('dualattn/engine', [], ['train']),
         ('dualattn/engine', [], ['transfer']),
-        ('colorization', [], ['colorize']),
+        ('colorization', [], ['evaluate', 'video', 'web', 'export']),
+        ('colorization', [f'colorization/{name}' for name in NOT_FOR_INFERENCE], ['colorize']),
     ],
 )
 def test_what_a_package_imports_is_declared(distribution, folder, apart, extras):
-    """Looks at every import statement, those inside functions too; torchvision comes with timm."""
-    ranges = distribution.install_requires + [line for extra in extras for line in distribution.extras_require[extra]]
-    declared = {canonicalize_name(Requirement(line).name) for line in ranges} | {'torchvision'}
+    """Looks at every import statement, those inside functions too; timm brings torchvision, torch setuptools."""
+    ranges = [requirement for name in ('core', *extras) for requirement in declared_ranges(distribution, name)]
+    declared = {canonicalize_name(requirement.name) for requirement in ranges} | {'torchvision', 'setuptools'}
     owners = importlib.metadata.packages_distributions()
     for path in sorted((ROOT / folder).rglob('*.py')):
         if any(path.is_relative_to(ROOT / other) for other in apart):

@@ -79,12 +79,13 @@ def choose_queries(maps, ab_weight, count):
 
 def draw_map(heat, size):
     """Colour one map (H, W) from blue (its lowest value) to red (its highest), at the size of the photograph."""
-    from matplotlib import colormaps
+    import cv2
     from PIL import Image
 
     heat = heat.sigmoid()
     heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-12)
-    return Image.fromarray(colormaps['jet'](heat.numpy(), bytes=True)[..., :3].copy()).resize(size)
+    levels = (heat * 255).round().byte().numpy()
+    return Image.fromarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)).resize(size)
 
 
 def draw(photos, colorizer, maps, queries):

@@ -10,13 +10,18 @@ exported programs refer to them.
 """
 
 import ctypes
+import logging
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.library import Library, register_autograd, register_fake
 
+from dualattn.ops.build import find_cached_kernels
+
 __all__ = ['LOAD_PROBLEM', 'cpu_instruction_set', 'has_cuda_kernels', 'is_loaded', 'select_cpu_instruction_set']
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MIN_TORCH = (2, 10)  # the stable ABI functions that the binding uses
@@ -136,20 +141,25 @@ _register_autocast('cuda', 'AutocastCUDA')
 
 
 def _load() -> tuple[ctypes.CDLL | None, str]:
-    """Return the library, or None and the reason."""
-    files = sorted(PACKAGE.glob('_C*.so'))
+    """Return the library, or None and the reason: the one of the package, or the one that was compiled later."""
+    files = [*sorted(PACKAGE.glob('_C*.so')), *find_cached_kernels(torch.__version__)]
     if not files:
-        return None, 'the kernels were not built; reinstall with a C++ compiler, see `python -m dualattn.ops`'
+        return None, 'the kernels were not compiled: `dualattn check --build` does it, see `dualattn check`'
     version = tuple(int(part) for part in torch.__version__.split('.')[:2])
     if version < MIN_TORCH:
         return None, f'the kernels need torch >= {".".join(map(str, MIN_TORCH))}, this is {torch.__version__}'
-    try:
-        torch.ops.load_library(str(files[0]))
-        library = ctypes.CDLL(str(files[0]))
-    except OSError as error:
-        return None, f'{files[0].name} could not be loaded: {error}'
-    library.dualattn_instruction_set.restype = ctypes.c_char_p
-    return library, ''
+    problems = []
+    for file in files:
+        try:
+            torch.ops.load_library(str(file))
+            library = ctypes.CDLL(str(file))
+            library.dualattn_instruction_set.restype = ctypes.c_char_p
+        except (OSError, AttributeError) as error:  # AttributeError: some other library
+            problems.append(f'{file} could not be loaded: {error}')
+        else:
+            return library, ''
+    logger.warning('%s; delete the file, and `dualattn check --build` compiles the kernels anew', '; '.join(problems))
+    return None, '; '.join(problems)
 
 
 _compiled, LOAD_PROBLEM = _load()

@@ -1,0 +1,168 @@
+"""Tables of records, beside the papers' rows: Markdown, CSV, LaTeX."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from colorization.evaluation.papers import COLUMNS, PaperTable
+from colorization.evaluation.protocols import PROTOCOLS
+
+__all__ = ['FORMATS', 'Table', 'make_table']
+
+_DASH = '-'
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings, rows of text, and what has to be said beneath them."""
+
+    title: str
+    groups: tuple[str, ...]  # heading above each column, '' over the first
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    if figure is None:
+        return _DASH
+    text = f'{figure["value"]:.2f}'
+    return text if figure['low'] is None else f'{text} [{figure["low"]:.2f}, {figure["high"]:.2f}]'
+
+
+def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = None) -> Table:
+    """Arrange records by method and protocol, the papers' rows above ours.
+
+    Args:
+        records: what `read_record` returns.
+        paper: the table whose rows stand beside ours; without it the columns are those of a paper's, with the
+            protocols of the records.
+
+    Raises:
+        ValueError: two records are of one method under one protocol; there are neither records nor a paper; or a
+            record's protocol has the name of another one, or is no column of the paper's table.
+    """
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    notes = []
+    for record in records:
+        protocol, name = record['protocol'], record['name']
+        known = PROTOCOLS.get(protocol['name'])
+        if known is None or known.to_dict() != protocol:
+            raise ValueError(
+                f'the record of {name} was made under another {protocol["name"]} than this version knows '
+                f'({protocol["description"]}); measure it again'
+            )
+        key = (name, protocol['name'])
+        if key in cells:
+            raise ValueError(f'two records of {name} under {protocol["name"]}; give one of them another --name')
+        cells[key] = record
+        if not record['pictures']['complete']:
+            wanted = f' of {known.count:,}' if known.count else ''
+            notes.append(
+                f'{name}, {known.name}: incomplete, {record["pictures"]["measured"]:,}{wanted} pictures; not comparable'
+            )
+        for figure in record['unverified']:
+            notes.append(f'{name}, {known.name}: {figure} was made with weights that nobody published and is left out')
+    if paper is None and not cells:
+        raise ValueError('no record and no table of a paper: nothing to show')
+    protocols = paper.protocols if paper else tuple(dict.fromkeys(name for _, name in cells))
+    strangers = [f'{name} ({protocol})' for name, protocol in cells if protocol not in protocols]
+    if strangers:
+        raise ValueError(f'{paper.title} has no column for {", ".join(strangers)}; it has {", ".join(protocols)}')
+    columns = paper.columns if paper else tuple(COLUMNS)
+    rows = []
+    for name, groups in paper.rows.items() if paper else ():
+        numbers = [number for protocol in protocols for number in groups[protocol]]
+        rows.append((f'{name} (paper)', *(_DASH if number is None else f'{number:.2f}' for number in numbers)))
+    for name in dict.fromkeys(name for name, _ in cells):
+        row = [name]
+        for protocol in protocols:
+            record = cells.get((name, protocol))
+            figures = record['figures'] if record else {}
+            row += [_cell(figures.get(COLUMNS[column])) for column in columns]
+        rows.append(tuple(row))
+    notes = [
+        'In brackets: 95 % bootstrap intervals over pictures. CF is the variant with absolute opponent colours.',
+        *(f'{name}: {PROTOCOLS[name].describe()}.' for name in protocols),
+        *notes,
+    ]
+    return Table(
+        title=paper.title if paper else 'Records',
+        groups=('', *(protocol for protocol in protocols for _ in columns)),
+        headings=('method', *(column for _ in protocols for column in columns)),
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """Write a table as Markdown, the protocol within each heading."""
+    single = len(set(table.groups)) <= 2
+    headings = [
+        heading if single or not group else f'{group} {heading}'
+        for group, heading in zip(table.groups, table.headings, strict=True)
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        return f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |'
+
+    rule = '|'.join(['', '---', *('---:' for _ in headings[1:]), ''])
+    body = '\n'.join([line(headings), rule, *(line(row) for row in table.rows)])
+    return f'**{table.title}**\n\n{body}\n\n' + '\n'.join(f'- {note}' for note in table.notes) + '\n'
+
+
+def to_csv(table: Table) -> str:
+    """Write a table as CSV: value, low and high in columns of their own, the notes left out."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator='\n')
+    headings = [
+        f'{group} {heading}'.strip() for group, heading in zip(table.groups[1:], table.headings[1:], strict=True)
+    ]
+    writer.writerow(['method', *(f'{name}{part}' for name in headings for part in ('', ' low', ' high'))])
+    for name, *cells in table.rows:
+        row = [name]
+        for cell in cells:
+            value, _, interval = cell.partition(' [')
+            low, _, high = interval.rstrip(']').partition(', ')
+            row += ['' if value == _DASH else value, low, high]
+        writer.writerow(row)
+    return out.getvalue()
+
+
+_LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$', 'Δ': r'$\Delta$', '^': r'\^{}', '~': r'\~{}'}
+
+
+def _latex(text: str) -> str:
+    text = text.replace('\\', r'\textbackslash ').replace('{', r'\{').replace('}', r'\}')
+    return ''.join(_LATEX.get(letter, letter) for letter in text)
+
+
+def to_latex(table: Table) -> str:
+    """Write a table as LaTeX for the package booktabs."""
+    spans = []
+    for group in table.groups[1:]:
+        if spans and spans[-1][0] == group:
+            spans[-1][1] += 1
+        else:
+            spans.append([group, 1])
+    above = ' & '.join(['', *(rf'\multicolumn{{{width}}}{{c}}{{{_latex(group)}}}' for group, width in spans)])
+    lines = [
+        r'\begin{table}',
+        rf'\caption{{{_latex(table.title)}}}',
+        rf'\begin{{tabular}}{{l{"r" * (len(table.headings) - 1)}}}',
+        r'\toprule',
+        rf'{above} \\',
+        rf'{" & ".join(map(_latex, table.headings))} \\',
+        r'\midrule',
+        *(rf'{" & ".join(map(_latex, row))} \\' for row in table.rows),
+        r'\bottomrule',
+        r'\end{tabular}',
+        *(rf'\par\footnotesize {_latex(note)}' for note in table.notes),
+        r'\end{table}',
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {'markdown': to_markdown, 'csv': to_csv, 'latex': to_latex}

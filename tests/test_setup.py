@@ -30,7 +30,7 @@ NOT_NEEDED = {
     'lyft-dataset-sdk': {'opencv-python', 'flake8', 'pytest', 'black', 'plotly'},
 }
 # What colorizing a photograph does without; pipeline.py reads the config of a training with mmengine, if one is named.
-NOT_FOR_INFERENCE = ('data', 'hooks', 'losses', 'metrics', 'systems', 'pipeline.py')
+NOT_FOR_INFERENCE = ('data', 'evaluation', 'hooks', 'losses', 'metrics', 'systems', 'pipeline.py')
 # Upper bounds that are out of date: the pinned version was run.
 OUTDATED_BOUNDS = {'nuscenes-devkit': {'numpy', 'shapely'}}
 

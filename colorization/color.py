@@ -5,15 +5,35 @@ Everywhere in this package `rgb` is sRGB in [0, 1], `l` is lightness in [0, 100]
 also under autocast: eight bits of mantissa shift colours visibly.
 """
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 
 import kornia
 import torch
 from torch import Tensor
 
-__all__ = ['gray_rgb_from_l', 'lab_to_rgb', 'lab_to_rgb_keeping_l', 'normalize_l', 'rgb_to_lab']
+from dualattn.ops.photo import PhotoCurve, PhotoSpace
 
-_CHROMA_STEPS = 10  # halvings; a thousandth of a colour is less than a level of 8 bits
+__all__ = [
+    'CHROMA_STEPS',
+    'describe_lab',
+    'gray_rgb_from_l',
+    'lab_to_rgb',
+    'lab_to_rgb_keeping_l',
+    'luminance_tables',
+    'normalize_l',
+    'rgb_to_lab',
+]
+
+CHROMA_STEPS = 10  # halvings; a thousandth of a colour is less than a level of 8 bits
+_TOLERANCE = 5e-5  # of sRGB: the rounded constants of the conversion put white itself 2e-5 above 1
+
+# what kornia and scikit-image define: Lab from the eye's response, sRGB from linear light
+_WHITE = (0.95047, 1.0, 1.08883)  # D65
+_CUBE_FROM = 6 / 29  # below it the cube that turns a response into light goes on as a line
+_LINE_SLOPE = 1 / 7.787
+_LIGHTNESS = PhotoCurve(threshold=0.008856, slope=116 * 7.787, intercept=0.0, scale=116.0, exponent=1 / 3, offset=-16.0)
+_ENCODING = PhotoCurve(threshold=0.0031308, slope=12.92, intercept=0.0, scale=1.055, exponent=1 / 2.4, offset=-0.055)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager:
@@ -69,12 +89,11 @@ def lab_to_rgb_keeping_l(l: Tensor, ab: Tensor) -> Tensor:
     with _without_autocast(l.device):
         lab = torch.cat([l.to(dtype), ab.to(dtype)], dim=1)
         rgb = kornia.color.lab_to_rgb(lab, clip=False)
-        # the rounded constants of the conversion put white itself 2e-5 above 1
-        outside = ((rgb.amin(dim=1) < -5e-5) | (rgb.amax(dim=1) > 1 + 5e-5)).flatten().nonzero()[:, 0]
+        outside = ((rgb.amin(dim=1) < -_TOLERANCE) | (rgb.amax(dim=1) > 1 + _TOLERANCE)).flatten().nonzero()[:, 0]
         if len(outside):
             wrong = lab.transpose(0, 1).reshape(3, -1).index_select(1, outside)
             factor = torch.zeros_like(wrong[0])
-            for step in range(1, _CHROMA_STEPS + 1):
+            for step in range(1, CHROMA_STEPS + 1):
                 linear = _linear_rgb(wrong[0], wrong[1:] * (factor + 0.5**step))
                 fits = (linear.amin(dim=0) >= 0) & (linear.amax(dim=0) <= 1)
                 factor += fits * 0.5**step
@@ -92,8 +111,36 @@ def _linear_rgb(l: Tensor, ab: Tensor) -> Tensor:
     y = (l + 16) / 116
     cone = torch.stack([y + ab[0] / 500, y, y - ab[1] / 200])
     # a cube that goes on as its tangent below 6/29; without a condition, which costs ten times as much
-    xyz = cone.clamp(min=6 / 29).pow(3) + (cone.clamp(max=6 / 29) - 6 / 29) / 7.787
-    return kornia.color.xyz_to_rgb((xyz * xyz.new_tensor([[0.95047], [1.0], [1.08883]]))[:, None])[:, 0]
+    xyz = cone.clamp(min=_CUBE_FROM).pow(3) + (cone.clamp(max=_CUBE_FROM) - _CUBE_FROM) * _LINE_SLOPE
+    return kornia.color.xyz_to_rgb((xyz * xyz.new_tensor(_WHITE)[:, None])[:, None])[:, 0]
+
+
+@functools.cache
+def describe_lab() -> PhotoSpace:
+    """Return Lab and sRGB as `dualattn.ops.photo` takes a colour space; `lab_to_rgb_keeping_l` in numbers."""
+    white = torch.diag(torch.tensor(_WHITE, dtype=torch.float64))
+    matrix = kornia.color.xyz_to_rgb(white.view(3, 1, 3))[:, 0]  # column i: what the i-th response makes of red, ...
+    return PhotoSpace(
+        cone_scale=1 / 116,
+        cone_offset=16 / 116,
+        cone_a=1 / 500,
+        cone_b=-1 / 200,
+        tangent_from=_CUBE_FROM,
+        tangent_slope=_LINE_SLOPE,
+        matrix=tuple(matrix.flatten().tolist()),
+        lowest=-_TOLERANCE / _ENCODING.slope,
+        highest=((1 + _TOLERANCE - _ENCODING.offset) / _ENCODING.scale) ** (1 / _ENCODING.exponent),
+        encode=_ENCODING,
+    )
+
+
+@functools.cache
+def luminance_tables(levels: int) -> tuple[Tensor, PhotoCurve]:
+    """Return what the numbers 0 to `levels` of each channel add to a luminance, (3, levels + 1), and its curve to l."""
+    linear = kornia.color.rgb_to_linear_rgb(torch.linspace(0, 1, levels + 1, dtype=torch.float64).expand(1, 3, 1, -1))
+    unit = torch.eye(3, dtype=torch.float64).view(3, 3, 1).permute(1, 2, 0)[None]  # (1, 3, 1, 3): red, green, blue
+    weights = kornia.color.rgb_to_xyz(unit)[0, 1, 0]
+    return (linear[0, :, 0] * weights[:, None]).float(), _LIGHTNESS
 
 
 def gray_rgb_from_l(l: Tensor) -> Tensor:

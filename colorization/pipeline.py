@@ -5,6 +5,7 @@ l -> predict_ab -> edit_ab -> merge; no step touches a file.
 
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorization.checkpoint import default_weights_path, load_network
-from colorization.color import lab_to_rgb_keeping_l, rgb_to_lab
+from colorization.luminance import extract_l, join_luminance
 from dualattn.io.photos.photo import Photo
+from dualattn.matmul import fast_matmul, find_product
 
-BAND_PIXELS = 1 << 18  # full-resolution pixels that are float at a time; more is slower, and takes memory
 STRIDE = 32  # pixels; networks take sides that are multiples of it
 DEFAULT_SIZE = 256  # pixels, for networks that name no size of their own
 MAX_ASPECT = 4  # beyond it a picture is squeezed for the network, which would else see a strip of a few pixels
@@ -65,7 +66,8 @@ class Colorizer:
     """Predict colours at the network's size and lay them over the full-resolution luminance of a photograph.
 
     The luminance of the input is kept; colours that sRGB cannot show at that luminance are made paler until it can. An
-    input that has colours already loses them: just its luminance is used.
+    input that has colours already loses them: just its luminance is used. On a CPU the network runs inside
+    `dualattn.fast_matmul`.
 
     >>> rgb = Colorizer.from_pretrained()(gray)  # (H, W) or (H, W, 3) uint8 -> (H, W, 3) uint8
 
@@ -99,6 +101,7 @@ class Colorizer:
         self.device = torch.device(device)
         self.dtype = next((p.dtype for p in network.parameters()), torch.float32) if dtype is None else dtype
         self.chroma = chroma
+        self._product = find_product(self.network, size)
 
     @classmethod
     def from_pretrained(
@@ -169,16 +172,21 @@ class Colorizer:
         Raises:
             FloatingPointError: the network answers with NaN or infinite values.
         """
-        ab = self.network(resize_l(l, self.size).to(self.device, self.dtype)).float()
+        with self._fast_matmul():
+            ab = self.network(resize_l(l, self.size).to(self.device, self.dtype)).float()
         if not bool(ab.isfinite().all()):
             raise FloatingPointError(
                 f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'
             )
         return ab
 
-    @torch.inference_mode()
+    def _fast_matmul(self) -> AbstractContextManager[bool]:
+        if self.dtype != torch.float32:
+            return nullcontext(False)
+        return fast_matmul(self._product, device=self.device)
+
     def merge(self, l: Tensor, ab: Tensor, dtype: np.dtype) -> np.ndarray:
-        """Enlarge predicted colours smoothly and join them to a luminance, a band of rows at a time.
+        """Enlarge predicted colours smoothly and join them to a luminance; see `join_luminance`.
 
         Args:
             l: (H, W) in [0, 100].
@@ -188,33 +196,4 @@ class Colorizer:
         Returns:
             sRGB (H, W, 3).
         """
-        height, width = l.shape
-        levels = np.iinfo(dtype).max
-        # Bicubic enlargement is separable and linear: columns for the whole image, then rows for each band by a
-        # matrix, which is the enlargement of an identity. Bands so join without seams.
-        wide = F.interpolate(ab[None], (ab.shape[1], width), mode='bicubic', align_corners=False)[0]
-        identity = torch.eye(ab.shape[1], device=self.device)[None, None]
-        rows_matrix = F.interpolate(identity, (height, ab.shape[1]), mode='bicubic', align_corners=False)[0, 0]
-        out = np.empty((height, width, 3), dtype)
-        rows = max(1, BAND_PIXELS // width)
-        for top in range(0, height, rows):
-            band = slice(top, top + rows)
-            rgb = lab_to_rgb_keeping_l(l[band].to(self.device)[None, None], (rows_matrix[band] @ wide)[None])
-            out[band] = (rgb[0].permute(1, 2, 0) * levels).round().cpu().numpy()
-        return out
-
-
-def extract_l(pixels: np.ndarray) -> Tensor:
-    """Return the luminance (H, W) in [0, 100], float32, of gray (H, W) or RGB (H, W, 3) pixels, uint8 or uint16."""
-    levels = np.iinfo(pixels.dtype).max
-    if pixels.ndim == 3 and all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
-        pixels = pixels[..., 0]  # gray stored as RGB, as most black-and-white JPEGs are: the quick way serves
-    if pixels.ndim == 2:
-        table, _ = rgb_to_lab(torch.linspace(0, 1, levels + 1).expand(1, 3, 1, -1))
-        return torch.from_numpy(table[0, 0, 0].numpy()[pixels])
-    l = torch.empty(pixels.shape[:2])
-    rows = max(1, BAND_PIXELS // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        band = pixels[top : top + rows].astype(np.float32) / levels
-        l[top : top + rows], _ = (part[0, 0] for part in rgb_to_lab(torch.from_numpy(band).permute(2, 0, 1)[None]))
-    return l
+        return join_luminance(l, ab.to(self.device), dtype)

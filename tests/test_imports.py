@@ -35,13 +35,14 @@ class Rule:
 
 RULES = (
     # the backbone stands alone, and is built from below: ops, layers, models
-    Rule('dualattn', only=('dualattn', 'torch', 'timm'), never=APART, apart=APART),
+    Rule('dualattn', only=('dualattn', 'torch', 'timm'), never=APART, apart=(*APART, 'dualattn.matmul')),
+    Rule('dualattn.matmul', only=('torch', 'dualattn.io.files')),  # which it loads when it writes what it measured
     Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
     Rule('dualattn.layers', never=('dualattn.models',)),
     # the ground floor, which knows nothing above it, and what mmengine lacks; photographs do without torch
     Rule('dualattn.io', only=('dualattn.io', 'torch', 'safetensors', 'PIL', 'cv2', 'numpy')),
     Rule('dualattn.io.photos', never=('torch',)),
-    Rule('dualattn.engine', only=('dualattn.engine', 'dualattn.io', 'torch', 'numpy', 'mmengine')),
+    Rule('dualattn.engine', only=('dualattn.engine', 'dualattn.io', 'dualattn.matmul', 'torch', 'numpy', 'mmengine')),
     # colour and transfer do not see each other, and colour does without the compiled OpenMMLab packages
     Rule('colorization', never=('transfer', 'mmcv', 'mmdet', 'mmdet3d')),
     Rule('transfer', never=('colorization',)),

@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from colorization.checkpoint import default_weights_path, load_network
-    from colorization.pipeline import Colorizer, extract_l, read_network_config, resize_l
+    from colorization.luminance import extract_l
+    from colorization.pipeline import Colorizer, read_network_config, resize_l
     from colorization.sheet import draw_sheet, save_sheet
     from dualattn.io.photos import list_images
 

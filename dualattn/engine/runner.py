@@ -4,6 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import torch
 import torch.distributed
@@ -20,8 +21,11 @@ from dualattn.engine.accumulation import list_accumulation
 from dualattn.engine.checkpoints import CheckpointError, check_weights, find_latest_checkpoint, read_checkpoint
 from dualattn.engine.data import DataError
 from dualattn.engine.seeding import seed_worker
+from dualattn.matmul import fast_matmul, find_product
 
 __all__ = ['OptionError', 'StrictRunner', 'check_options']
+
+_TYPICAL_SIDE = 256  # pixels of a training image, for what `fast_matmul` times
 
 # what Runner and torch's wrappers read from the config, beside Runner's own arguments
 _CONFIG_KEYS = {'model_wrapper_cfg', 'runner_type', 'sync_bn', 'find_unused_parameters', 'compile'}
@@ -32,8 +36,9 @@ class StrictRunner(Runner):
     """A Runner that loads all of a checkpoint or nothing, and that starts several processes without a GPU as well.
 
     mmengine's Runner leaves out what does not fit, with a warning in the log, and asks for CUDA as soon as there is a
-    launcher. Takes the arguments of `mmengine.runner.Runner`; `resume='auto'` goes on from the newest checkpoint of the
-    work dir, as the first process sees it, and begins anew, with `load_from`, where there is none.
+    launcher. On a CPU all loops run inside `dualattn.fast_matmul`. Takes the arguments of `mmengine.runner.Runner`;
+    `resume='auto'` goes on from the newest checkpoint of the work dir, as the first process sees it, and begins anew,
+    with `load_from`, where there is none.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -123,7 +128,21 @@ class StrictRunner(Runner):
                 self._resume = False
             else:
                 self._load_from, self._resume = str(latest[0]), True
-        return super().train()
+        with self._fast_matmul():
+            return super().train()
+
+    def val(self) -> dict:
+        """Validate; returns the metrics."""
+        with self._fast_matmul():
+            return super().val()
+
+    def test(self) -> dict:
+        """Test; returns the metrics."""
+        with self._fast_matmul():
+            return super().test()
+
+    def _fast_matmul(self) -> AbstractContextManager[bool]:
+        return fast_matmul(find_product(self.model, _TYPICAL_SIDE), device=get_device())
 
     def _init_model_weights(self) -> None:
         # what is loaded, strictly, replaces all of it; the files that init_cfg names need not be there any more

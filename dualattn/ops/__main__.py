@@ -25,6 +25,8 @@ def main() -> None:
         print(f'CUDA kernels: {cuda}; {device}')
     else:
         print(f'no kernels: {library.LOAD_PROBLEM}')
+    photo = 'built' if library.has_photo_kernels() else 'not built, torch computes the same'
+    print(f'kernels for photographs: {photo}')
     print(f'DUALATTN_BACKEND: {forced or "not set"}\n')
     print(f'{"device":8}{"dtype":10}{"sda":11}{"fca":11}why')
     for device, dtype in ROWS:

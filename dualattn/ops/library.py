@@ -7,6 +7,8 @@ exported programs refer to them.
     sda_backward  grad (B, H, W, C), qkv -> grad_qkv (B, H, W, 3C)
     fca           qkv -> out, attention (B, groups, M, M) float32, key channel first
     fca_backward  grad, qkv, attention -> grad_qkv
+    lightness     pixels (H, W, 3) uint8 or uint16 -> l (H, W) float32; CPU only
+    join_lightness  l, ab (2, h, W) -> pixels (H, W, 3) uint8 or uint16; CPU only
 """
 
 import ctypes
@@ -19,7 +21,14 @@ from torch.library import Library, register_autograd, register_fake
 
 from dualattn.ops.build import find_cached_kernels
 
-__all__ = ['LOAD_PROBLEM', 'cpu_instruction_set', 'has_cuda_kernels', 'is_loaded', 'select_cpu_instruction_set']
+__all__ = [
+    'LOAD_PROBLEM',
+    'cpu_instruction_set',
+    'has_cuda_kernels',
+    'has_photo_kernels',
+    'is_loaded',
+    'select_cpu_instruction_set',
+]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +40,11 @@ LIBRARY.define('sda(Tensor qkv, int grid_h, int grid_w, int heads, float scale) 
 LIBRARY.define('sda_backward(Tensor grad, Tensor qkv, int grid_h, int grid_w, int heads, float scale) -> Tensor')
 LIBRARY.define('fca(Tensor qkv, int groups, float scale) -> (Tensor out, Tensor attention)')
 LIBRARY.define('fca_backward(Tensor grad, Tensor qkv, Tensor attention, int groups, float scale) -> Tensor')
+LIBRARY.define('lightness(Tensor pixels, Tensor tables, Tensor curve) -> Tensor')
+LIBRARY.define(
+    'join_lightness(Tensor l, Tensor ab, Tensor first, Tensor weights, Tensor space, int halvings, int levels)'
+    ' -> Tensor'
+)
 
 
 # --- shapes, for tracing
@@ -67,6 +81,18 @@ def _fca_fake(qkv: Tensor, groups: int, scale: float) -> tuple[Tensor, Tensor]:
 @register_fake('dualattn::fca_backward', lib=LIBRARY)
 def _fca_backward_fake(grad: Tensor, qkv: Tensor, attention: Tensor, groups: int, scale: float) -> Tensor:
     return qkv.new_empty(qkv.shape)
+
+
+@register_fake('dualattn::lightness', lib=LIBRARY)
+def _lightness_fake(pixels: Tensor, tables: Tensor, curve: Tensor) -> Tensor:
+    return pixels.new_empty(pixels.shape[:2], dtype=torch.float32)
+
+
+@register_fake('dualattn::join_lightness', lib=LIBRARY)
+def _join_lightness_fake(
+    l: Tensor, ab: Tensor, first: Tensor, weights: Tensor, space: Tensor, halvings: int, levels: int
+) -> Tensor:
+    return l.new_empty(*l.shape, 3, dtype=torch.uint8 if levels == 255 else torch.uint16)
 
 
 # --- gradients
@@ -173,6 +199,11 @@ def is_loaded() -> bool:
 def has_cuda_kernels() -> bool:
     """Tell whether the CUDA kernels were compiled in."""
     return _compiled is not None and bool(_compiled.dualattn_has_cuda())
+
+
+def has_photo_kernels() -> bool:
+    """Tell whether the compiled library holds those for photographs: one that was built before them does not."""
+    return _compiled is not None and hasattr(_compiled, 'dualattn_has_photo')
 
 
 def cpu_instruction_set() -> str:

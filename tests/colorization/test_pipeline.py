@@ -1,6 +1,7 @@
 """From photograph to photograph: luminance, geometry, bit depth, and what a user may hand in."""
 
 import io
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from skimage.color import rgb2lab
 from torch import nn
 
 from colorization.checkpoint import save_network
+from colorization.luminance import BAND_PIXELS, extract_l
 from colorization.models import build_network
-from colorization.pipeline import BAND_PIXELS, Colorizer, extract_l, network_size
+from colorization.pipeline import Colorizer, network_size
 from dualattn.io.photos import Photo, read_photo, write_photo
 
 RNG = np.random.default_rng(0)
@@ -62,9 +64,10 @@ def test_l_of_gray_is_the_same_in_one_and_three_channels_and_in_bands(bits, monk
     gray = photograph(40, 70, bits, 1)
     single = extract_l(gray)
     torch.testing.assert_close(extract_l(np.repeat(gray[..., None], 3, axis=2)), single, rtol=0, atol=0)
+    monkeypatch.setenv('DUALATTN_BACKEND', 'reference')  # the kernels know no bands
     color = photograph(40, 70, bits)
     whole = extract_l(color)
-    monkeypatch.setattr('colorization.pipeline.BAND_PIXELS', 70 * 7)
+    monkeypatch.setattr('colorization.luminance.BAND_PIXELS', 70 * 7)
     torch.testing.assert_close(extract_l(color), whole, rtol=0, atol=1e-4)
 
 
@@ -173,13 +176,37 @@ def test_colours_lie_where_they_were_predicted_and_change_smoothly():
 
 
 def test_bands_join_without_seams(monkeypatch):
+    monkeypatch.setenv('DUALATTN_BACKEND', 'reference')  # the kernels know no bands
     pixels = photograph(120, 90, 16)
     colorizer = Colorizer(Painter(color=(4.0, 2.0), field=15.0), size=64)
     whole = colorizer(pixels)
-    monkeypatch.setattr('colorization.pipeline.BAND_PIXELS', 90 * 11)
+    monkeypatch.setattr('colorization.luminance.BAND_PIXELS', 90 * 11)
     banded = colorizer(pixels)
     assert np.abs(whole.astype(int) - banded).max() <= 1
     assert BAND_PIXELS > 120 * 90
+
+
+@pytest.mark.parametrize(('dtype', 'entered'), [(torch.float32, 1), (torch.bfloat16, 0)])
+def test_network_runs_inside_fast_matmul(monkeypatch, dtype, entered):
+    """With the shapes of its own linear layers, on its own device, and only where it multiplies float32."""
+    inside, asked = [], []
+
+    @contextmanager
+    def fast_matmul(product, device):
+        asked.append((product, torch.device(device)))
+        inside.append(True)
+        yield True
+        inside.pop()
+
+    class Watched(nn.Linear):
+        def forward(self, l):
+            assert len(inside) == entered
+            return torch.zeros(len(l), 2, *l.shape[2:], dtype=l.dtype)
+
+    monkeypatch.setattr('colorization.pipeline.fast_matmul', fast_matmul)
+    Colorizer(Watched(20, 30), size=64, dtype=dtype)(photograph(40, 50))
+    assert asked == [((4, 20, 30), torch.device('cpu'))] * entered
+    assert inside == []
 
 
 def test_enlargement_is_that_of_torch():

@@ -31,7 +31,8 @@ const InstructionSet avx512 = {
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     },
-    &avx512_kernels::kKernels<float>, &avx512_kernels::kKernels<BFloat16>};
+    &avx512_kernels::kKernels<float>, &avx512_kernels::kKernels<BFloat16>,
+    &avx512_kernels::kPhotoKernels};
 
 }  // namespace dualattn::cpu
 

@@ -18,6 +18,7 @@ namespace generic_kernels {
 }  // namespace generic_kernels
 
 const InstructionSet generic = {
-    "generic", [] { return true; }, &generic_kernels::kKernels<float>, &generic_kernels::kKernels<BFloat16>};
+    "generic", [] { return true; }, &generic_kernels::kKernels<float>, &generic_kernels::kKernels<BFloat16>,
+    &generic_kernels::kPhotoKernels};
 
 }  // namespace dualattn::cpu

@@ -11,8 +11,12 @@
 
 #include "fca.h"
 
+#include "photo.h"
+
 template <class T>
 constexpr Kernels<T> kKernels = {
     sda_forward<T>, sda_backward<T>, fca_sum<T>,        fca_softmax,
     fca_apply<T>,   fca_grad_sum<T>, fca_grad_softmax, fca_grad_apply<T>,
 };
+
+constexpr PhotoKernels kPhotoKernels = {join<uint8_t>, join<uint16_t>, lightness<uint8_t>, lightness<uint16_t>};

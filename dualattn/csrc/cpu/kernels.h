@@ -35,11 +35,60 @@ struct Kernels {
       int64_t begin, int64_t end);
 };
 
+// x > threshold ? scale * x^exponent + offset : slope * x + intercept
+struct PhotoCurve {
+  float threshold, slope, intercept, scale, exponent, offset;
+};
+
+// A colour space of a lightness l and two opponent colours a and b, as Lab is one:
+//   cones = (y + cone_a * a, y, y + cone_b * b) with y = cone_scale * l + cone_offset
+//   linear rgb = matrix * (cubes of the cones; below `tangent_from` a line with `tangent_slope` instead)
+//   rgb = encode(linear rgb)
+// A colour counts as one that rgb can show while its linear values lie in [lowest, highest], about [0, 1].
+struct PhotoSpace {
+  float cone_scale, cone_offset, cone_a, cone_b;
+  float tangent_from, tangent_slope;
+  float matrix[9];
+  float lowest, highest;
+  PhotoCurve encode;
+};
+
+constexpr int kTaps = 4;  // of bicubic enlargement
+
+// l (height, width) and ab (2, ab_height, width): the colours of row y are the sum over t of weights[y][t] times row
+// first[y] + t of ab. Colours that do not fit are scaled down, to the largest factor that `halvings` of an interval find.
+struct JoinCall {
+  const PhotoSpace* space;
+  const float *l, *ab;
+  const int64_t* first;
+  const float* weights;
+  int64_t width, ab_height;
+  int64_t halvings;
+  float levels;  // the largest number of a pixel
+};
+
+// l = curve(sum over the channels of tables[channel][pixel])
+struct LightnessCall {
+  const float* tables;  // (3, levels)
+  int64_t levels;       // numbers that a pixel can have
+  PhotoCurve curve;
+};
+
+struct PhotoKernels {
+  // work items: rows
+  void (*join8)(const JoinCall&, uint8_t* out, int64_t begin, int64_t end);
+  void (*join16)(const JoinCall&, uint16_t* out, int64_t begin, int64_t end);
+  // work items: pixels
+  void (*lightness8)(const LightnessCall&, const uint8_t* pixels, float* l, int64_t begin, int64_t end);
+  void (*lightness16)(const LightnessCall&, const uint16_t* pixels, float* l, int64_t begin, int64_t end);
+};
+
 struct InstructionSet {
   const char* name;
   bool (*runs_here)();
   const Kernels<float>* float32;
   const Kernels<BFloat16>* bfloat16;
+  const PhotoKernels* photo;
 };
 
 extern const InstructionSet generic, avx2, avx512;

@@ -1,6 +1,7 @@
 """The Runner in a run of several processes on CPUs, here with one process that believes in it; batches and rates."""
 
 import socket
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -149,3 +150,22 @@ def test_the_rate_follows_the_batch_of_an_update(tmp_path, accumulate, rate):
     )
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'] == [0.1]
+
+
+@without_gpu
+@pytest.mark.parametrize('loop', ['train', 'val', 'test'])
+def test_loops_run_inside_fast_matmul(tmp_path, monkeypatch, loop):
+    inside = []
+
+    @contextmanager
+    def fast_matmul(product, device):
+        inside.append((product, device))
+        yield True
+        inside.pop()
+
+    monkeypatch.setattr('dualattn.engine.runner.fast_matmul', fast_matmul)
+    seen = []
+    monkeypatch.setattr(f'mmengine.runner.Runner.{loop}', lambda self: seen.extend(inside))
+    getattr(make_runner(tmp_path, launcher='none'), loop)()
+    assert seen == [((64, 4, 1), 'cpu')]
+    assert inside == []

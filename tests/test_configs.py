@@ -33,6 +33,8 @@ from mmengine.runner import Runner
 from timm.data import create_transform
 from torch.utils.data import DataLoader
 
+from colorization.evaluation.protocols import PROTOCOLS
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
     task: sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs' / task).rglob('*.py'))
@@ -275,17 +277,42 @@ def test_a_test_needs_no_weights_of_the_training(config):
     assert config.model.get('generator_weights') is None
 
 
+TITLES = {
+    'imagenet-val5k': 'ImageNet val5k',
+    'imagenet-val50k': 'ImageNet val50k',
+    'coco-stuff': 'COCO-Stuff',
+    'ade20k': 'ADE20K',
+    'celeba-hq': 'CelebA-HQ',
+}
+
+
 def test_protocols_tell_what_the_test_data_are(config):
-    dataset, protocol = config.test_dataloader.dataset, config.test_protocol
-    crops = [step['size'] for step in dataset.prepare if step.type == 'torchvision/CenterCrop']
-    assert f'centre crop {crops[0]} x {crops[0]}' in protocol if crops else 'squeezed to 256 x 256' in protocol
-    if dataset.get('data_root') == 'data/imagenet/val':
-        # DDColor 4.1; without sort_by the 5,000 would be those of the first 100 classes
-        subset = (dataset.get('sort_by'), dataset.get('limit'))
-        assert protocol.startswith({('name', None): 'ImageNet val50k', ('name', 5000): 'ImageNet val5k'}[subset])
+    dataset, text = config.test_dataloader.dataset, config.test_protocol
+    if dataset.get('protocol'):
+        protocol = PROTOCOLS[dataset.protocol]
+        # nothing beside the protocol decides which images are tested, and how
+        assert set(dataset) <= {'type', 'data_root', 'protocol', '_scope_'}
+        assert text.startswith(f'{TITLES[protocol.name]}, ') and text.split(', ', 1)[1] in protocol.describe()
     else:
-        assert protocol.startswith(dataset.get('data_root', dataset.type)) and dataset.get('limit') is None
+        assert text.startswith(dataset.get('data_root', dataset.type)) and dataset.get('limit') is None
+        crops = [step['size'] for step in dataset.prepare if step.type == 'torchvision/CenterCrop']
+        assert f'centre crop {crops[0]} x {crops[0]}' in text if crops else 'squeezed to 256 x 256' in text
     assert [metric.type for metric in config.test_evaluator] == ['Colorfulness', 'MeanChroma', 'PSNR']
+
+
+def test_both_systems_are_tested_alike():
+    """Every column of MPT Table I and DDColor Table 1, for each system; ImageNet is validated on val5k."""
+    for system in ('mpt_base', 'ddcolor_large', 'ddcolor_tiny'):
+        for suffix, name in (
+            ('', 'imagenet-val50k'),
+            ('_val5k', 'imagenet-val5k'),
+            ('_coco_stuff', 'coco-stuff'),
+            ('_ade20k', 'ade20k'),
+            ('_celeba_hq', 'celeba-hq'),
+        ):
+            config = Config.fromfile(ROOT / 'configs' / 'colorize' / f'{system}{suffix}.py')
+            assert config.test_dataloader.dataset.protocol == name
+            assert config.val_dataloader.dataset.protocol == 'imagenet-val5k'
 
 
 def test_tables_are_tested_on_the_papers_images():

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from colorization.samples import packaged_color_photos
 from dualattn.io.files import list_files
+from colorization.evaluation.protocols import get_protocol
 from dualattn.io.photos import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, read_rgb
 
 
@@ -136,12 +137,14 @@ class ColorImageDataset(PhotoDataset):
         sort_by: 'path', folder by folder, or 'name', the name of the file alone, whatever folders the files lie in.
         limit: use only the first so many. With `sort_by='name'` the first 5,000 of ImageNet's validation set are the
             papers' "val5k"; by path they would be those of the first 100 classes.
+        protocol: name of a protocol of `colorization.evaluation.protocols`, which selects, orders and prepares the
+            images, as `dualattn evaluate` does with the same name.
         kwargs: see `PhotoDataset`.
 
     Raises:
         FileNotFoundError: a folder, the list file, or a file that it names is missing.
-        ValueError: a folder without a usable image, an empty list, a list with several folders or with an order, or
-            another `sort_by`.
+        ValueError: a folder without a usable image, an empty list, a list with several folders or with an order,
+            another `sort_by`, an unknown protocol, or one together with what it decides.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class ColorImageDataset(PhotoDataset):
         list_file: str | None = None,
         sort_by: str = 'path',
         limit: int | None = None,
+        protocol: str | None = None,
         **kwargs,
     ):
         roots = [Path(root) for root in ([data_root] if isinstance(data_root, (str, Path)) else data_root)]
@@ -177,7 +181,30 @@ class ColorImageDataset(PhotoDataset):
             files = [file for root in roots for file in _folder_files(root)]
             if sort_by == 'name':
                 files.sort(key=lambda file: file.name)
+        self.protocol = None
+        if protocol is not None:
+            self.protocol = get_protocol(protocol)
+            decided = [name for name in ('prepare', 'decode_min_side') if kwargs.get(name)]
+            decided += ['limit'] if limit is not None else []
+            decided += ['sort_by'] if sort_by != 'path' else []
+            decided += ['several folders in data_root'] if len(roots) > 1 else []
+            if decided:
+                raise ValueError(f'the protocol {protocol} decides {", ".join(decided)}: leave that out.')
+            if list_file is None:
+                files = [roots[0] / path for path in self.protocol.select([f.relative_to(roots[0]) for f in files])]
+            kwargs['prepare'] = self.protocol.transforms()
+            if self.protocol.count not in (None, len(files)):
+                message = (
+                    f'{protocol} has {self.protocol.count:,} images, {str(roots[0])!r} gives {len(files):,}: what is '
+                    'measured on them is not that protocol'
+                )
+                print_log(message, logger='current', level=logging.WARNING)
         super().__init__(files[:limit], **kwargs)
+
+    @property
+    def metainfo(self) -> dict:
+        """The protocol under which the images were chosen and prepared, where there is one."""
+        return {} if self.protocol is None else dict(protocol=self.protocol.to_dict())
 
 
 def _folder_files(root: Path) -> list[Path]:

@@ -17,7 +17,7 @@ model = dict(
     ema_momentum=0.001,
 )
 train_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/train'))
-val_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/val', limit=None))
+val_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/val', protocol=None, prepare=_base_.squeeze))
 test_dataloader = val_dataloader
 test_protocol = 'data/my_photos/val, squeezed to 256 x 256 (bilinear, antialiased)'
 # what the released weights know is to be bent, not overwritten

@@ -1,5 +1,5 @@
-# DDColor as published (DDColor 4.1): 256 px, batch 16, 400k iterations on ImageNet. Images are squeezed to a square
-# rather than cropped, and the colours of the training images are enhanced.
+# DDColor as published (DDColor 4.1): 256 px, batch 16, 400k iterations on ImageNet. Training images are squeezed to a
+# square rather than cropped, and their colours are enhanced.
 _base_ = [
     '../_base_/models/ddcolor.py',
     '../_base_/datasets/imagenet_256.py',
@@ -12,6 +12,3 @@ train_dataloader = dict(
         prepare=squeeze, augment=[dict(type='torchvision/RandomHorizontalFlip'), dict(type='ColorEnhance', factor=1.2)]
     )
 )
-val_dataloader = dict(dataset=dict(prepare=squeeze))
-test_dataloader = val_dataloader
-test_protocol = 'ImageNet val50k, squeezed to 256 x 256 (bilinear, antialiased)'

@@ -1,13 +1,5 @@
 # DDColor as published, tested on val5k as in its ablations and its first ImageNet column: the first 5,000 images of the
 # validation set, by file name, cropped rather than squeezed as the authors say they did for this set alone.
 _base_ = ['./ddcolor_large.py']
-test_dataloader = dict(
-    dataset=dict(
-        limit=5000,
-        prepare=[
-            dict(type='torchvision/Resize', size=256, antialias=True),
-            dict(type='torchvision/CenterCrop', size=256),
-        ],
-    )
-)
+test_dataloader = dict(dataset=dict(protocol='imagenet-val5k'))
 test_protocol = 'ImageNet val5k, short side resized to 256 (bilinear, antialiased), centre crop 256 x 256'

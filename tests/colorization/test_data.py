@@ -16,6 +16,7 @@ from PIL import Image
 
 from colorization.data import dataset as dataset_module
 from colorization.data import sampler
+from colorization.evaluation.protocols import PROTOCOLS, Protocol
 from colorization.samples import packaged_color_photos
 
 PREPARE = [dict(type='torchvision/Resize', size=40)]
@@ -202,6 +203,21 @@ def test_a_folder_of_broken_images_is_an_error(tmp_path):
     (tmp_path / 'empty.jpg').touch()
     with pytest.raises(ValueError, match='none of the 2 image files can be used'):
         build(tmp_path)
+
+
+def test_a_protocol_selects_and_prepares(folder, monkeypatch):
+    protocol = Protocol('test', 'the first three by name', count=3, sort_by='name', limit=3, resize='squeeze', size=24)
+    monkeypatch.setitem(PROTOCOLS, 'test', protocol)
+    dataset = build(folder, protocol='test')
+    assert [file.name for file in dataset.files] == [file.name for file in build(folder, sort_by='name', limit=3).files]
+    assert {tuple(dataset[i]['inputs'].shape) for i in range(3)} == {(3, 24, 24)}
+    assert dataset.metainfo['protocol'] == protocol.to_dict()
+    assert build(folder).metainfo == {}
+    with pytest.raises(ValueError, match='unknown protocol'):
+        build(folder, protocol='imagenet')
+    for other in (dict(limit=2), dict(sort_by='name'), dict(prepare=PREPARE), dict(decode_min_side=9)):
+        with pytest.raises(ValueError, match=f'decides {next(iter(other))}'):
+            build(folder, protocol='test', **other)
 
 
 @pytest.mark.parametrize('wrong', [dict(data_rot='x'), dict(transforms=[]), dict(limit=0), dict(data_root=[])])

@@ -9,7 +9,6 @@ model = dict(
     adversarial_loss=dict(type='GANLoss', gan_type='wgan', loss_weight=1.0),
     weight_clip=0.01,
     critic_steps=1,
-    ema_momentum=0.001,
 )
 # a test needs the generator alone
 test_overrides = {'model.perceptual_loss': None, 'model.generator_weights': None}

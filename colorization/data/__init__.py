@@ -2,6 +2,7 @@
 
 from colorization.data.dataset import ColorImageDataset, PackagedPhotos, PhotoDataset
 from colorization.data.sampler import ReproducibleSampler
+from colorization.data.shards import ShardDataset
 from colorization.data.transforms import ColorEnhance
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     'PackagedPhotos',
     'PhotoDataset',
     'ReproducibleSampler',
+    'ShardDataset',
 ]

@@ -12,17 +12,20 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
     """Iteration based training that goes on with the batch after the last trained one, without loading what was seen.
 
     mmengine resumes at iteration i by loading i batches and throwing them away: hours for a long run. A sampler with an
-    attribute `start`, the number of images that all processes have drawn together, is told to begin there instead. Any
-    other sampler gets mmengine's own treatment.
+    attribute `start`, the number of images that all processes have drawn together, is told to begin there instead; so
+    is a data set that is a stream and has that attribute. Any other sampler gets mmengine's own treatment.
 
     Takes the arguments of `mmengine.runner.IterBasedTrainLoop`.
     """
 
     def run(self):
         """Train until `max_iters`; returns the model."""
-        batch_sampler = self.dataloader.batch_sampler
-        if self._iter > 0 and hasattr(batch_sampler.sampler, 'start'):
-            batch_sampler.sampler.start = self._iter * batch_sampler.batch_size * get_world_size()
+        loader = self.dataloader
+        # a stream has no sampler
+        source = loader.dataset if loader.batch_sampler is None else loader.batch_sampler.sampler
+        if self._iter > 0 and hasattr(source, 'start'):
+            batch_size = loader.batch_size if loader.batch_sampler is None else loader.batch_sampler.batch_size
+            source.start = self._iter * batch_size * get_world_size()
             # The iterator that the constructor made is older than the resumed iteration number, and may hold batches
             # that its workers loaded ahead. The base class then throws `iter` items away: these cost nothing.
             self.dataloader_iterator = itertools.chain(itertools.repeat(None, self._iter), iter(self.dataloader))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colorization.checkpoint import default_weights_path, load_network
+from colorization.checkpoints import default_weights_path, load_network
 from colorization.luminance import extract_l, join_luminance
 from dualattn.io.photos.photo import Photo
 from dualattn.matmul import fast_matmul, find_product
@@ -110,7 +110,7 @@ class Colorizer:
         """Load weights; without a path those that ship with the package.
 
         Args:
-            path: a weights file, see `colorization.checkpoint.load_network`.
+            path: a weights file, see `colorization.checkpoints.load_network`.
             config: the network's description, for files that hold none.
             kwargs: size, device, dtype and chroma of the class.
 

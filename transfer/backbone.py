@@ -4,16 +4,14 @@ import re
 from collections.abc import Sequence
 
 import timm
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from dualattn.engine import check_weights
 from dualattn.models.dualattn import checkpoint_filter_fn
-from transfer.weights import check_init_cfg, read_weights, select_prefix
+from transfer.weights import check_init_cfg, load_init_cfg
 
 __all__ = ['DualAttn']
 
@@ -113,7 +111,7 @@ class DualAttn(BaseModule):
             CheckpointError: it is broken, or its weights are not those of this network.
         """
         if self.init_cfg and not self.is_init:
-            self._load(self.init_cfg['checkpoint'], self.init_cfg.get('prefix') or '')
+            load_init_cfg(self, self.init_cfg, 'model.backbone', self._adapt)
         self.is_init = True
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -159,17 +157,11 @@ class DualAttn(BaseModule):
             part.requires_grad_(False)
         self.train(self.training)
 
-    def _load(self, path, prefix: str) -> None:
-        try:
-            weights, _ = read_weights(path)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'{error}, where init_cfg of the backbone expects its weights: train them with a config of '
-                'configs/cls, name a file that you have, or set model.backbone.init_cfg=None to begin with random '
-                'ones'
-            ) from error
-        if prefix:
-            weights = select_prefix(weights, prefix, path)
+    def _adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Name weights as this module does, without those of a head or of stages that were not built.
+
+        Output norms that are not among them begin as they are.
+        """
         own = self.state_dict()
         given = {name: tensor for name, tensor in own.items() if _OUTPUT_NORM.match(name)}
         num_stages = len(self.model.stages)
@@ -182,6 +174,4 @@ class DualAttn(BaseModule):
                 name = f'model.{name}'
             if not is_elsewhere:
                 given[name] = tensor
-        check_weights(path, given, own)
-        self.load_state_dict(given)
-        MMLogger.get_current_instance().info(f'backbone: loaded {len(given)} tensors from {path}')
+        return given

@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert a checkpoint; see the exit codes in EPILOG."""
     args = parse_args(argv)
-    from colorization.checkpoint import load_network, save_network
+    from colorization.checkpoints import load_network, save_network
     from colorization.pipeline import read_network_config
 
     try:

@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
-    from colorization.checkpoint import default_weights_path, load_network
+    from colorization.checkpoints import default_weights_path, load_network
     from colorization.luminance import extract_l
     from colorization.pipeline import Colorizer, read_network_config, resize_l
     from colorization.sheet import draw_sheet, save_sheet

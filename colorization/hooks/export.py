@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from colorization.checkpoint import save_network
+from colorization.checkpoints import save_network
 
 
 def _unwrap(module: nn.Module) -> nn.Module:

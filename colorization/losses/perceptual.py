@@ -11,7 +11,7 @@ from timm.data import resolve_data_config
 from timm.models import create_feature_extractor
 from torch import Tensor
 
-from colorization.trunks import create_classifier
+from colorization.encoders.trunks import create_classifier
 
 __all__ = ['VGG19_LAYERS', 'PerceptualLoss']
 

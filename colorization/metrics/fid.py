@@ -1,8 +1,6 @@
 """Frechet Inception distance with the network and the formulas of torch-fidelity."""
 
-import hashlib
 import logging
-import pickle
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import groupby
@@ -15,6 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from dualattn.engine import DataError
+from dualattn.io.files import hash_file
+from dualattn.io.weights import CheckpointError, is_safetensors, read_checkpoint
 
 # The numbers of different papers are comparable only with exactly this network. The file name carries the first digits
 # of its sha256, as is the custom of torch.hub.
@@ -65,7 +65,7 @@ class FID(BaseMetric):
         self.weights = Path(weights)
         if not self.weights.is_file():
             raise FileNotFoundError(f'{how}. No such file: {self.weights} (looked for {self.weights.resolve()}).')
-        self.sha256 = hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        self.sha256 = hash_file(self.weights)
         if not self.sha256.startswith(INCEPTION_SHA256):
             message = (
                 f'{self.weights} has the sha256 {self.sha256}, not that of {INCEPTION_FILE}: '
@@ -85,11 +85,13 @@ class FID(BaseMetric):
 
             # torch-fidelity itself unpickles without restriction, so that the file must pass the safe loader first.
             try:
-                torch.load(self.weights, map_location='cpu', weights_only=True)
+                read_checkpoint(self.weights)
+                if is_safetensors(self.weights):
+                    raise CheckpointError('it is safetensors, which torch-fidelity does not read')
                 network = FeatureExtractorInceptionV3(
                     'inception-v3-compat', ['2048'], feature_extractor_weights_path=str(self.weights)
                 )
-            except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
+            except (CheckpointError, RuntimeError, TypeError, AttributeError) as error:
                 raise DataError(
                     f'{self.weights} does not hold the Inception network of torch-fidelity ({INCEPTION_FILE}): {error}'
                 ) from error

@@ -10,10 +10,9 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 import colorization.losses  # noqa: F401  registers the losses
-from colorization import checkpoint
+from colorization.checkpoints import default_weights_path, load_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.models import NETWORKS, Critic, PatchDiscriminator
-from dualattn.engine import CheckpointError
 
 __all__ = ['GANColorizer']
 
@@ -95,13 +94,9 @@ class GANColorizer(BaseModel):
         self.generator = MODELS.build(generator)
         if generator_weights is not None:
             is_packaged = generator_weights == 'packaged'
-            path = checkpoint.default_weights_path() if is_packaged else generator_weights
-            try:
-                # the generator's own description: a file of another architecture is an error there
-                network = checkpoint.load_network(path, self.generator.config)
-            except checkpoint.CheckpointError as error:
-                # colorization without training does without dualattn.engine, so it has an error of its own
-                raise CheckpointError(str(error)) from error
+            path = default_weights_path() if is_packaged else generator_weights
+            # the generator's own description: a file of another architecture is an error there
+            network = load_network(path, self.generator.config)
             self.generator.load_state_dict(network.state_dict())
         self.critic = None if critic is None else MODELS.build(critic)
         self.pixel_loss = MODELS.build(pixel_loss)

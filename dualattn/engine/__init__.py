@@ -3,19 +3,14 @@
 import warnings
 
 from dualattn.engine.amp import BFloat16OptimWrapper
-from dualattn.engine.checkpoints import (
-    CheckpointError,
-    WholeCheckpointHook,
-    check_weights,
-    find_latest_checkpoint,
-    read_checkpoint,
-)
+from dualattn.engine.checkpoints import WholeCheckpointHook, find_latest_checkpoint
 from dualattn.engine.data import DataError
 from dualattn.engine.divergence import StopOnNaNHook, TrainingDivergedError
 from dualattn.engine.loops import ResumableIterTrainLoop
 from dualattn.engine.reduction import MeanLossHook
 from dualattn.engine.runner import OptionError, StrictRunner, check_options
 from dualattn.engine.seeding import SeedIterationHook, mix_seed, seed_worker
+from dualattn.io.weights import CheckpointError, read_checkpoint
 
 # mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
@@ -33,7 +28,6 @@ __all__ = [
     'TrainingDivergedError',
     'WholeCheckpointHook',
     'check_options',
-    'check_weights',
     'find_latest_checkpoint',
     'mix_seed',
     'read_checkpoint',

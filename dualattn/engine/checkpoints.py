@@ -6,9 +6,7 @@ history is stored as plain tensors.
 """
 
 import math
-import pickle
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +25,12 @@ from dualattn.engine.accumulation import list_accumulation
 from dualattn.io.files import remove_leftovers, write_whole
 
 __all__ = [
-    'CheckpointError',
     'WholeCheckpointHook',
     'WholeFileBackend',
-    'check_weights',
     'find_latest_checkpoint',
-    'read_checkpoint',
 ]
 
 _HISTORY = 'log_history'
-
-
-class CheckpointError(ValueError):
-    """A training checkpoint that cannot be used; the message names the file, the reason and what to do."""
 
 
 class WholeFileBackend(LocalBackend):
@@ -157,67 +148,6 @@ class WholeCheckpointHook(CheckpointHook):
         """Make the log history mmengine's again."""
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'] = _from_plain(checkpoint['message_hub'])
-
-
-def read_checkpoint(path, map_location='cpu') -> dict[str, Any]:
-    """Read a .pth file as plain data.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is broken, or holds anything but tensors and plain values.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint at {path}')
-    try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f'{path} holds Python objects besides tensors and plain values, or is broken. Such objects can run code, '
-            f'so they are never loaded ({str(error).splitlines()[0]})'
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        # what torch raises depends on where the file ends
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f'{path} is broken or truncated ({reason}); name an older checkpoint of the run'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no checkpoint')
-    return checkpoint
-
-
-def check_weights(filename, state_dict: dict, expected: dict) -> None:
-    """Compare weights with those of a model, by name and shape.
-
-    Args:
-        filename: where they come from, for the message.
-        state_dict: names and tensors found.
-        expected: names and tensors of the model.
-
-    Raises:
-        CheckpointError: they are not exactly the model's; tells the first few names that are missing, unexpected or of
-            another shape.
-    """
-    found = {
-        'missing': [name for name in expected if name not in state_dict],
-        'unexpected': [name for name in state_dict if name not in expected],
-        'misshapen': [
-            f'{name} {tuple(state_dict[name].shape)} instead of {tuple(tensor.shape)}'
-            for name, tensor in expected.items()
-            if name in state_dict and state_dict[name].shape != tensor.shape
-        ],
-    }
-    parts = [
-        f'{len(names)} {kind} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
-        for kind, names in found.items()
-        if names
-    ]
-    if parts:
-        raise CheckpointError(
-            f'{filename} is not of this model: {"; ".join(parts)}. Use the config with which it was '
-            'made, without changes to the networks'
-        )
 
 
 def find_latest_checkpoint(work_dir) -> Path | None:

@@ -18,9 +18,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch.utils.data import DataLoader
 
 from dualattn.engine.accumulation import list_accumulation
-from dualattn.engine.checkpoints import CheckpointError, check_weights, find_latest_checkpoint, read_checkpoint
+from dualattn.engine.checkpoints import find_latest_checkpoint
 from dualattn.engine.data import DataError
 from dualattn.engine.seeding import seed_worker
+from dualattn.io.weights import CheckpointError, check_weights, read_checkpoint
 from dualattn.matmul import fast_matmul, find_product
 
 __all__ = ['OptionError', 'StrictRunner', 'check_options']

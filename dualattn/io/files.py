@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ['find_files', 'list_files', 'remove_leftovers', 'write_json', 'write_whole']
+__all__ = ['find_files', 'hash_file', 'list_files', 'remove_leftovers', 'write_json', 'write_whole']
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,15 @@ def remove_leftovers(folder: str | os.PathLike, suffixes: Collection[str]) -> No
         name = _ASIDE_NAME.fullmatch(entry.name)
         if name and name[1] in suffixes:
             entry.unlink()
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """Compute the sha256 of a file, as 64 hexadecimal digits in lower case."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def list_files(

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from colorization import Colorizer
-from colorization.checkpoint import CheckpointError, load_network, save_network
-from colorization.checkpoint_ddcolor import is_released_ddcolor, released_config, released_name, unused_tensors
+from colorization.checkpoints import CheckpointError, load_network, save_network
+from colorization.checkpoints.released_ddcolor import recognises, released_config, released_name, unused_tensors
 from colorization.color import gray_rgb_from_l
 from colorization.models import DDColor, build_network
 from colorization.systems import GANColorizer
@@ -306,7 +306,7 @@ def test_number_of_queries_is_read_from_the_file(tiny_state):
 
 
 def test_our_own_files_are_not_taken_for_released_ones():
-    assert not is_released_ddcolor(build().state_dict())
+    assert not recognises(build().state_dict())
 
 
 def refuse(tmp_path, state, match, **kwargs):
@@ -321,9 +321,7 @@ def test_other_size(tmp_path, tiny_state):
     refuse(
         tmp_path,
         tiny_state,
-        r'missing \(encoder\.arch\.stages\.2\.9\..*misshapen \(encoder\.arch\.downsample_layers\.0\.0\.weight '
-        r'\(96, 3, 4, 4\) instead of \(192, 3, 4, 4\).*Likely the file is a released DDColor with the encoder '
-        r"'convnext_tiny', but the config names 'convnext_large'",
+        r"another network.*encoder: file 'convnext_tiny', config 'convnext_large'",
         config=dict(type='DDColor'),
     )
 

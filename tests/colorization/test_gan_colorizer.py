@@ -8,7 +8,7 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS
 from torch import nn
 
-from colorization.checkpoint import save_network
+from colorization.checkpoints import save_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.models import build_network
 from colorization.systems import GANColorizer, PerNetworkOptimWrapperConstructor

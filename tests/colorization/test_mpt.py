@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from colorization.encoders.trunks import create_trunk
 from colorization.models import MPT, Critic, build_network
-from colorization.trunks import create_trunk
 
 # decoders of a small network, for encoders other than the tiny one of `tiny_mpt`
 SMALL = dict(decoder_dims=(16, 16, 16), num_queries=6, depth=1, num_heads=2)

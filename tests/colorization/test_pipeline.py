@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 from skimage.color import rgb2lab
 from torch import nn
 
-from colorization.checkpoint import save_network
+from colorization.checkpoints import save_network
 from colorization.luminance import BAND_PIXELS, extract_l
 from colorization.models import build_network
 from colorization.pipeline import Colorizer, network_size

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from colorization.checkpoint import save_network
+from colorization.checkpoints import save_network
 from colorization.commands import colorize as command
 from colorization.models import build_network
 from dualattn.io.photos import read_photo

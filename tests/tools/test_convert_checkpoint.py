@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from colorization.checkpoint import load_network, save_network
-from colorization.checkpoint_ddcolor import released_name, unused_tensors
+from colorization.checkpoints import load_network, save_network
+from colorization.checkpoints.released_ddcolor import released_name, unused_tensors
 from colorization.commands import convert as convert_command
 from colorization.commands import queries as queries_command
 from colorization.models import build_network

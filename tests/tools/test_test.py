@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
-from colorization.checkpoint import load_network, save_network
+from colorization.checkpoints import load_network, save_network
 from colorization.metrics import FID
 from colorization.models import build_network
 from dualattn.commands import test as command

@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import DATASETS
 from torch.optim import Adam
 
-from colorization.checkpoint import load_network
+from colorization.checkpoints import load_network
 from dualattn.commands import train as command
 from dualattn.commands.parser import parse_options
 from dualattn.engine import OptionError, StrictRunner, find_latest_checkpoint, read_checkpoint

@@ -10,6 +10,7 @@ from mmdet3d.models.backbones import SECOND  # noqa: E402
 from mmdet3d.models.necks import SECONDFPN  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 
+from dualattn.io.weights import CheckpointError  # noqa: E402
 from dualattn.layers import FactorizedChannelAttention, SeparableDilatedAttention  # noqa: E402
 from transfer.detection3d.bev import DualAttnBEV  # noqa: E402
 
@@ -115,3 +116,25 @@ def test_wrong_arguments(change, message):
 def test_wrong_map(shape):
     with pytest.raises(ValueError, match=r'expected a map of shape \(B, 12, H, W\), got'):
         make_small()(torch.zeros(shape))
+
+
+def test_weights_to_begin_with_are_loaded_strictly(tmp_path):
+    trained = make_small()
+    torch.nn.init.normal_(trained.stem.weight)
+    torch.save(trained.state_dict(), tmp_path / 'alone.pth')
+    larger = {f'pts_backbone.{name}': tensor for name, tensor in trained.state_dict().items()}
+    torch.save(dict(state_dict=larger | {'head.bias': torch.zeros(1)}), tmp_path / 'detector.pth')
+    for name, prefix in (('alone', {}), ('detector', dict(prefix='pts_backbone.'))):
+        model = make_small(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / f'{name}.pth'), **prefix))
+        model.init_weights()
+        assert all(torch.equal(model.state_dict()[key], value) for key, value in trained.state_dict().items())
+    larger.pop('pts_backbone.stem.bias')
+    torch.save(dict(state_dict=larger), tmp_path / 'detector.pth')
+    with pytest.raises(CheckpointError, match=r'detector\.pth is not of this model: 1 missing \(stem\.bias\)'):
+        make_small(
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'detector.pth'), prefix='pts_backbone.')
+        ).init_weights()
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth, where init_cfg of the backbone'):
+        make_small(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'nowhere.pth'))).init_weights()
+    with pytest.raises(ValueError, match='init_cfg has to be None or'):
+        make_small(init_cfg=dict(type='Kaiming', layer='Conv2d'))

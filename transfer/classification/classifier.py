@@ -11,8 +11,7 @@ from timm.data import Mixup
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor
 
-from dualattn.engine import check_weights
-from transfer.weights import check_init_cfg, read_weights, select_prefix
+from transfer.weights import check_init_cfg, load_init_cfg
 
 __all__ = ['ImageClassifier']
 
@@ -57,28 +56,21 @@ class ImageClassifier(BaseModel):
             CheckpointError: it is broken, or its weights are not those of this network.
         """
         if self.init_cfg and not self.is_init:
-            path, prefix = self.init_cfg['checkpoint'], self.init_cfg.get('prefix')
-            try:
-                weights, _ = read_weights(path)
-            except FileNotFoundError as error:
-                raise FileNotFoundError(
-                    f'{error}, where init_cfg of the model expects the weights to begin with: train them first '
-                    '(configs/cls/*_in1k.py), name a file that you have in model.init_cfg.checkpoint, or set '
-                    'model.init_cfg=None to begin with random ones'
-                ) from error
-            if prefix:
-                weights = select_prefix(weights, prefix, path)
-            own = self.backbone.state_dict()
-            fc = self.backbone.pretrained_cfg['classifier']
-            for name in (f'{fc}.weight', f'{fc}.bias'):
-                if name in weights and name in own and weights[name].shape != own[name].shape:
-                    MMLogger.get_current_instance().warning(
-                        f'{path}: {name} is for {len(weights[name])} classes; it begins anew for {self.num_classes}'
-                    )
-                    weights[name] = own[name]
-            check_weights(path, weights, own)
-            self.backbone.load_state_dict(weights)
+            load_init_cfg(self.backbone, self.init_cfg, 'model', self._adapt)
         self.is_init = True
+
+    def _adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Put the own last layer in the place of one for another number of classes."""
+        own = self.backbone.state_dict()
+        fc = self.backbone.pretrained_cfg['classifier']
+        for name in (f'{fc}.weight', f'{fc}.bias'):
+            if name in weights and name in own and weights[name].shape != own[name].shape:
+                MMLogger.get_current_instance().warning(
+                    f'{name} of {self.init_cfg["checkpoint"]} is for {len(weights[name])} classes; it begins anew for '
+                    f'{self.num_classes}'
+                )
+                weights[name] = own[name]
+        return weights
 
     def forward(
         self,

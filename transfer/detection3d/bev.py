@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dualattn.layers import Downsample, DualAttnBlock
 from dualattn.layers.stem import pad_to_multiple
+from transfer.weights import check_init_cfg, load_init_cfg
 
 __all__ = ['DualAttnBEV']
 
@@ -34,10 +35,14 @@ class DualAttnBEV(BaseModule):
         mlp_ratio: hidden channels of each MLP over its stage's channels.
         drop_path_rate: largest rate of stochastic depth; rates grow linearly with depth.
         with_cp: recompute the blocks in the backward pass, for less memory.
-        init_cfg: weights to begin with, see `mmengine.model.BaseModule`.
+        init_cfg: None, or `dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`: weights of this network alone
+            (no `prefix`), or the part of a larger model's that `prefix` names. They have to be exactly this network's.
 
     Raises:
-        ValueError: the sequences differ in length, or `head_dim` does not divide a stage's channels.
+        ValueError: the sequences differ in length, `head_dim` does not divide a stage's channels, or `init_cfg` is
+            another.
+        FileNotFoundError: see `init_weights`.
+        CheckpointError: see `init_weights`.
     """
 
     def __init__(
@@ -51,8 +56,9 @@ class DualAttnBEV(BaseModule):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: dict | None = None,
     ):
+        check_init_cfg(init_cfg)
         super().__init__(init_cfg=init_cfg)
         if not len(out_channels) == len(depths) == len(strides):
             raise ValueError(
@@ -90,13 +96,22 @@ class DualAttnBEV(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Initialise as the image backbone does, then as `init_cfg` says."""
-        if not self.is_init:
+        """Load what `init_cfg` names; without one, initialise as the image backbone does.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: it is broken, or its weights are not those of this network.
+        """
+        if self.is_init:
+            return
+        if self.init_cfg:
+            load_init_cfg(self, self.init_cfg, 'model.backbone')
+        else:
             for module in self.modules():
                 if isinstance(module, nn.Linear):
                     trunc_normal_(module.weight, std=0.02)
                     nn.init.zeros_(module.bias)
-        super().init_weights()
+        self.is_init = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the map of every stage.

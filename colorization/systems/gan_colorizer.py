@@ -66,7 +66,7 @@ class GANColorizer(BaseModel):
             leaves them free.
         critic_steps: updates of the critic for one of the generator.
         ema_momentum: share of the new weights in the moving average that validation uses; None keeps no average.
-        channels_last: keep the generator's kernels in the order that convolutions on CPUs and tensor cores read fastest.
+        channels_last: keep the generator's kernels in the order that convolutions on CPUs and tensor cores prefer.
         torch_compile: compile generator and critic with torch.compile.
         data_preprocessor: mmengine's data preprocessor.
 

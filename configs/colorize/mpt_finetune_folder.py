@@ -2,7 +2,7 @@
 # data/my_photos/train and a few others into data/my_photos/val; a few hundred give the network a taste of their
 # colours, a few thousand its own.
 _base_ = [
-    '../_base_/models/mpt_small.py',
+    '../_base_/models/mpt_small_l1.py',
     '../_base_/datasets/photos_128.py',
     '../_base_/schedules/adamw_small.py',
     '../_base_/runtime/colorize.py',

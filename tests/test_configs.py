@@ -1,6 +1,7 @@
 """Every config parses, names things that exist with keywords that they take, and its networks can be built."""
 
 import inspect
+import itertools
 import math
 from pathlib import Path
 
@@ -52,6 +53,7 @@ REGISTRIES = dict(
     collate_fn=FUNCTIONS,
     prepare=TRANSFORMS,
     augment=TRANSFORMS,
+    degrade=TRANSFORMS,
     pipeline=TRANSFORMS,
     val_evaluator=METRICS,
     test_evaluator=METRICS,
@@ -202,7 +204,8 @@ def test_types_and_keywords_exist(any_config):
     assert list(find_faults(sections, scope=SCOPES[task])) == []
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         assert set(config[name]) <= set(inspect.signature(DataLoader.__init__).parameters), name
-        for transform in [*config[name].dataset.get('prepare', []), *config[name].dataset.get('augment', [])]:
+        steps = (config[name].dataset.get(step, []) for step in ('prepare', 'augment', 'degrade'))
+        for transform in itertools.chain(*steps):
             TRANSFORMS.build(transform)
 
 
@@ -272,7 +275,7 @@ def test_missing_weights_are_named(config):
 
 def test_a_test_needs_no_weights_of_the_training(config):
     config.merge_from_dict(config.get('test_overrides', {}))
-    assert config.model.perceptual_loss is None
+    assert config.model.get('perceptual_loss') is None
     assert not (config.model.generator.get('encoder_weights') or '').startswith('weights/')
     assert config.model.get('generator_weights') is None
 

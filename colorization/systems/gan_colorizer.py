@@ -122,7 +122,7 @@ class GANColorizer(BaseModel):
             head = getattr(self.generator, 'to_ab', None)
             if not isinstance(head, PaletteHead):
                 raise ValueError("palette_loss needs a generator with head='palette'")
-            if not bool(head.colors.any()):
+            if not head.colors.is_meta and not bool(head.colors.any()):
                 raise ValueError(
                     'the palette of the generator is empty: name a file, generator.palette, or weights to start from, '
                     'generator_weights'

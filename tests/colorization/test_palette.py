@@ -114,9 +114,7 @@ def test_weights_bring_their_palette_and_temperature(network, palette_mpt, tmp_p
 def test_weights_of_one_head_do_not_load_into_the_other(network, tiny_mpt, palette_mpt, tmp_path):
     save_network(network, tmp_path / 'palette.safetensors')
     save_network(build_network(tiny_mpt), tmp_path / 'linear.safetensors')
-    assert (
-        load_network(tmp_path / 'linear.safetensors').config == build_network(tiny_mpt).config
-    )  # written without head
+    assert 'head' not in load_network(tmp_path / 'linear.safetensors').config  # as in files of before the palette
     for name, config in (('palette', tiny_mpt), ('linear', palette_mpt)):
         with pytest.raises(CheckpointError, match='another network.*head'):
             load_network(tmp_path / f'{name}.safetensors', config)
@@ -222,9 +220,7 @@ def test_the_system_trains_head_and_network(palette_mpt, palette_file):
     assert set(losses) == {'loss_pix', 'loss_palette'}
     losses['loss_palette'].backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.generator.to_ab.parameters())
-    assert model.generator.encoder.trunk.stem_0.conv.weight.grad is not None or any(
-        p.grad is not None for p in model.generator.encoder.parameters()
-    )
+    assert any(p.grad is not None and bool(p.grad.any()) for p in model.generator.encoder.parameters())
 
 
 def test_a_palette_loss_needs_a_palette(tiny_mpt, palette_mpt):

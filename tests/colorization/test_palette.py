@@ -7,12 +7,13 @@ import pytest
 import torch
 from sklearn.metrics import pairwise_distances_argmin
 
-from colorization.checkpoint import CheckpointError, load_network, save_network
+from colorization.checkpoints import load_network, save_network
 from colorization.decoders import PaletteHead
 from colorization.losses import PaletteLoss
 from colorization.models import MPT, build_network
 from colorization.palette import Palette, make_palette, read_palette, write_palette
 from colorization.systems import GANColorizer
+from dualattn.io.weights import CheckpointError
 
 COLORS = [[0.0, 0.0], [40.0, 20.0], [-30.0, 35.0], [5.0, -45.0], [10.0, 12.0], [-60.0, 50.0]]
 SHARES = [0.5, 0.1, 0.1, 0.1, 0.15, 0.05]

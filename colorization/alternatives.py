@@ -8,11 +8,11 @@ from torch import Tensor
 
 __all__ = ['draw_variants', 'measure_doubt']
 
-ANCHORS = 12  # places that stand for what there is in a picture: things, ground, sky
-SOFTNESS = 0.25  # reach of an anchor, as a share of its mean squared distance to all places
+ANCHORS = 12  # at most so many places stand for what there is in a picture: things, ground, sky
+APART = 0.25  # squared distance of features, which have length 1, from which two places are different things
 REACH = 18.0  # Lab units around a chosen colour whose neighbours are raised with it
 PULL = 6.0  # by how much the scores of a chosen colour are raised
-POSITION = 0.3  # weight of the place in the picture against what is seen there
+POSITION = 0.1  # weight of the place in the picture against what is seen there
 
 
 def measure_doubt(scores: Tensor) -> Tensor:
@@ -77,9 +77,8 @@ def _find_regions(scores: Tensor) -> Tensor:
     distance = (features - features.mean(dim=0)).square().sum(dim=1)
     anchors = [int(distance.argmin())]
     nearest = (features - features[anchors[0]]).square().sum(dim=1)
-    while len(anchors) < min(ANCHORS, len(features)):
+    while len(anchors) < ANCHORS and float(nearest.max()) > APART:
         anchors.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (features - features[anchors[-1]]).square().sum(dim=1))
     distances = torch.cdist(features[anchors], features).square()  # (R, h * w)
-    softness = SOFTNESS * distances.mean() / 2
-    return (-distances / softness.clamp(min=1e-6)).softmax(dim=0).view(-1, height, width)
+    return (-distances / (APART / 4)).softmax(dim=0).view(-1, height, width)

@@ -10,7 +10,7 @@ PYTHON ?= python3
 ARGS ?=
 export VENV PYTHON
 
-SETS := core colorize train evaluate transfer video web export dev
+SETS := core colorize photos train evaluate transfer video web export dev
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
@@ -24,7 +24,7 @@ help:  ## list the targets
 demo: setup  ## train the small demo network, then colorize black-and-white photographs with it
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
-test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
+test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photos $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(STAMPS)/dev  ## check the code and its formatting with ruff
@@ -49,7 +49,7 @@ clean:  ## delete what Python and the tools leave behind; .venv and results stay
 $(SETS:%=$(STAMPS)/%): $(STAMPS)/%: requirements/%.txt requirements/core.txt requirements/build.txt requirements/install.sh
 	sh requirements/install.sh $*
 	@mkdir -p $(STAMPS) && touch $@
-$(patsubst %,$(STAMPS)/%,train evaluate video web export): requirements/colorize.txt
+$(patsubst %,$(STAMPS)/%,photos train evaluate video web export): requirements/colorize.txt
 $(STAMPS)/evaluate: requirements/train.txt
 
 # The packages are named as prerequisites because a new one has to be made known to the environment, the kernels because

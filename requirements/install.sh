@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts the tested pins of one set into the virtual environment, which it makes when there is none.
 #
-#   sh requirements/install.sh core|colorize|train|evaluate|transfer|video|web|export|dev
+#   sh requirements/install.sh core|colorize|photos|train|evaluate|transfer|video|web|export|dev
 #
 # It may be stopped at any moment and run again. Variables:
 #   VENV             the environment (.venv)

@@ -40,7 +40,10 @@ RULES = (
     Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
     Rule('dualattn.layers', never=('dualattn.models',)),
     # the ground floor, which knows nothing above it, and what mmengine lacks; photographs do without torch
-    Rule('dualattn.io', only=('dualattn.io', 'torch', 'safetensors', 'PIL', 'cv2', 'numpy')),
+    Rule(
+        'dualattn.io',
+        only=('dualattn.io', 'torch', 'safetensors', 'PIL', 'numpy', 'imagecodecs', 'tifffile', 'pi_heif', 'rawpy'),
+    ),
     Rule('dualattn.io.photos', never=('torch',)),
     Rule('dualattn.engine', only=('dualattn.engine', 'dualattn.io', 'dualattn.matmul', 'torch', 'numpy', 'mmengine')),
     # colour and transfer do not see each other, and colour does without the compiled OpenMMLab packages

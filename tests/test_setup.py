@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
 PACKAGES = ('dualattn', 'colorization')
-EXTRAS = ('colorize', 'train', 'evaluate', 'transfer', 'video', 'web', 'export', 'dev')
+EXTRAS = ('colorize', 'photos', 'train', 'evaluate', 'transfer', 'video', 'web', 'export', 'dev')
 SETS = ('core', *EXTRAS)
 
 # Declared by a dependency, not needed by what we import, and therefore in no lock file.
@@ -244,7 +244,7 @@ def test_ranges_are_met_by_the_pins(distribution, name):
     ('folder', 'apart', 'extras'),
     [
         ('dualattn', ['dualattn/engine', 'dualattn/io', 'dualattn/commands'], []),
-        ('dualattn/io', [], ['colorize']),
+        ('dualattn/io', [], ['photos']),
         ('dualattn/engine', [], ['train']),
         ('dualattn/engine', [], ['transfer']),
         ('colorization', [], ['evaluate', 'video', 'web', 'export']),

@@ -2,7 +2,7 @@
 
 from dualattn.io.photos.listing import IMAGE_SUFFIXES, list_images
 from dualattn.io.photos.photo import ImageError, Photo
-from dualattn.io.photos.reading import MAX_PIXELS, read_photo, read_rgb
+from dualattn.io.photos.reading import MAX_PIXELS, count_pages, read_photo, read_rgb
 from dualattn.io.photos.writing import WRITE_FORMATS, write_photo
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     'WRITE_FORMATS',
     'ImageError',
     'Photo',
+    'count_pages',
     'list_images',
     'read_photo',
     'read_rgb',

@@ -1,17 +1,36 @@
-"""ICC colour profiles to sRGB: littleCMS through Pillow at 8 bits, profile curves and matrices at 16 bits."""
+"""Colour spaces to sRGB, at 8 and at 16 bits, by littleCMS; profiles of spaces that files state in other ways."""
 
-import logging
 import os
 import struct
 from functools import lru_cache
-from io import BytesIO
 
+import imagecodecs
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import ImageCms
 
-logger = logging.getLogger(__name__)
+from dualattn.io.photos import messages
 
-BAND_PIXELS = 1 << 20  # pixels converted at a time, so that the float copies of a large scan stay small
+BAND_PIXELS = 1 << 22  # pixels converted at a time, so that the copies of a large scan stay small
+MAX_BYTES = 16 << 20  # of a profile; the largest of printers have 3 MB
+SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # x and y of red, green and blue
+D65 = (0.3127, 0.3290)
+# littleCMS's name of a kind of pixels, and the signature that a profile has for it (ICC.1:2022, 7.2.6)
+_SPACES = {'GRAY': ('gray', 'GRAY'), 'RGB': ('rgb', 'RGB'), 'CMYK': ('cmyk', 'CMYK'), 'LAB': ('lab', 'Lab')}
+# ITU-T H.273, tables 2 and 3: primaries with their white point, and gammas; PQ (16) and HLG (18) are no such curves
+_PRIMARIES = {
+    1: (SRGB_PRIMARIES, D65),
+    4: ((0.67, 0.33, 0.21, 0.71, 0.14, 0.08), (0.310, 0.316)),
+    5: ((0.64, 0.33, 0.29, 0.60, 0.15, 0.06), D65),
+    6: ((0.630, 0.340, 0.310, 0.595, 0.155, 0.070), D65),
+    7: ((0.630, 0.340, 0.310, 0.595, 0.155, 0.070), D65),
+    9: ((0.708, 0.292, 0.170, 0.797, 0.131, 0.046), D65),
+    11: ((0.680, 0.320, 0.265, 0.690, 0.150, 0.060), (0.314, 0.351)),
+    12: ((0.680, 0.320, 0.265, 0.690, 0.150, 0.060), D65),
+}
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+# Television's curves (1, 6, 14, 15) are meant to be shown as sRGB's is (13): every player and browser does so.
+_SRGB_TRANSFERS = (1, 6, 13, 14, 15)
+UNSPECIFIED = 2
 
 
 class ProfileError(ValueError):
@@ -26,26 +45,61 @@ def srgb_profile() -> bytes:
     return profile[:24] + struct.pack('>6H', 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
+@lru_cache(maxsize=1)
+def _lab_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()  # of D50, as TIFF's Lab
+
+
 def color_space(profile: bytes) -> str:
     """Return the space of the pixels that a profile describes: 'RGB', 'GRAY', 'CMYK', ..."""
     return profile[16:20].decode('latin-1').strip()
 
 
-@lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+def matrix_profile(
+    primaries: tuple[float, ...] = SRGB_PRIMARIES, white: tuple[float, float] = D65, gamma: float | None = None
+) -> bytes:
+    """Return the profile of an RGB space.
+
+    Args:
+        primaries: x and y of red, green and blue.
+        white: x and y of white.
+        gamma: exponent that turns a coded value into light; None takes sRGB's curve.
+
+    Raises:
+        ProfileError: there is no such space.
+    """
+    curve = {'gamma': gamma} if gamma is not None else {'transferfunction': _srgb_curve()}
     try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        target = ImageCms.ImageCmsProfile(BytesIO(srgb_profile()))
-        return ImageCms.buildTransform(
-            source,
-            target,
-            mode,
-            'RGB',
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        raise ProfileError(f'the colour profile cannot be used: {error}') from error
+        # littleCMS stores gammas as multiples of 1/256 and 1/65536, so a nearly linear one stays what it is
+        return imagecodecs.cms_profile('rgb', whitepoint=list(white), primaries=list(primaries), **curve)
+    except (ValueError, RuntimeError) as error:
+        raise ProfileError(f'primaries {primaries}, white {white} and gamma {gamma} are no colour space') from error
+
+
+@lru_cache(maxsize=1)
+def _srgb_curve() -> np.ndarray:
+    """Return light in [0, 65535] by coded value, 4096 steps of IEC 61966-2-1."""
+    coded = np.linspace(0, 1, 4096)
+    light = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    return np.rint(light * 65535).astype(np.uint16)
+
+
+def code_point_profile(primaries: int, transfer: int) -> bytes | None:
+    """Return the profile of code points of ITU-T H.273, as PNG (cICP), AVIF and HEIF state them; None for sRGB.
+
+    Raises:
+        ProfileError: a space that no profile can bring to sRGB, as those of high dynamic range are.
+    """
+    if transfer in (16, 18):
+        name = {16: 'PQ', 18: 'HLG'}[transfer]
+        raise ProfileError(f'high dynamic range ({name}), which sRGB cannot show; save it with standard range')
+    primaries = 1 if primaries == UNSPECIFIED else primaries
+    transfer = 13 if transfer == UNSPECIFIED else transfer
+    if primaries not in _PRIMARIES or (transfer not in _GAMMAS and transfer not in _SRGB_TRANSFERS):
+        raise ProfileError(f'colours with primaries {primaries} and transfer {transfer} of H.273; save it as sRGB')
+    if primaries == 1 and transfer in _SRGB_TRANSFERS:
+        return None
+    return matrix_profile(*_PRIMARIES[primaries], _GAMMAS.get(transfer))
 
 
 @lru_cache(maxsize=16)
@@ -55,27 +109,85 @@ def is_srgb(profile: bytes) -> bool:
     Raises:
         ProfileError: the profile is broken or not one for RGB.
     """
-    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    levels = np.linspace(0, 65535, 9).round().astype(np.uint16)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
-    mapped = ImageCms.applyTransform(Image.fromarray(grid), _transform(profile, 'RGB'))
-    return int(np.abs(np.asarray(mapped).astype(int) - grid).max()) <= 1
+    return int(np.abs(convert(grid, 'RGB', profile).astype(int) - grid).max()) <= 257 * 1.25
 
 
-def image_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert an 8-bit image of mode RGB or CMYK with its own profile to an sRGB image of mode RGB.
+def convert(pixels: np.ndarray, space: str, profile: bytes) -> np.ndarray:
+    """Convert pixels to sRGB-coded RGB: relative colorimetric with black point compensation, as viewers do.
+
+    Args:
+        pixels: (H, W) for GRAY, (H, W, 3) for RGB, (H, W, 4) for CMYK, uint8 or uint16; (H, W, 3) float32 for LAB.
+        space: the kind of the pixels.
+        profile: an ICC profile of that kind.
+
+    Returns:
+        (H, W, 3) uint8, or uint16 for uint16 and float32; colours outside the sRGB gamut are clipped.
 
     Raises:
-        ProfileError: the profile is broken or describes another space than that of the image.
+        ProfileError: the profile is broken or describes another space.
     """
-    if color_space(profile) != image.mode:
-        raise ProfileError(f'the colour profile is for {color_space(profile) or "nothing"}, the image is {image.mode}')
-    return ImageCms.applyTransform(image, _transform(profile, image.mode))
+    name, signature = _SPACES[space]
+    if color_space(profile) != signature:
+        raise ProfileError(f'the colour profile is for {color_space(profile) or "nothing"}, the image is {space}')
+    if len(profile) > MAX_BYTES:
+        raise ProfileError(f'the colour profile has {len(profile)} bytes, more than {MAX_BYTES}')
+    kind = np.uint8 if pixels.dtype == np.uint8 else np.uint16
+    out = np.empty((*pixels.shape[:2], 3), kind)
+    rows = max(1, BAND_PIXELS // pixels.shape[1])
+    try:
+        flags = 0 if kind == np.uint8 or _is_exact_when_optimized(name, profile) else imagecodecs.CMS.FLAGS.NOOPTIMIZE
+        for top in range(0, len(pixels), rows):
+            band = np.ascontiguousarray(pixels[top : top + rows])
+            out[top : top + rows] = _transform(band, name, profile, kind, flags).reshape(-1, pixels.shape[1], 3)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ProfileError(f'the colour profile cannot be used: {error}') from error
+    return out
+
+
+def _transform(pixels: np.ndarray, name: str, profile: bytes, kind: type, flags: int) -> np.ndarray:
+    return imagecodecs.cms_transform(
+        pixels,
+        profile,
+        srgb_profile(),
+        colorspace=name,
+        outcolorspace='rgb',
+        outdtype=kind,
+        intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
+        flags=flags | imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
+    )
+
+
+@lru_cache(maxsize=16)
+def _is_exact_when_optimized(name: str, profile: bytes) -> bool:
+    """Tell whether the quick way of littleCMS, ten times as fast, keeps 16 bits of this profile.
+
+    It replaces a chain of steps by short tables, which is exact for a pure gamma, and costs others the tones of their
+    darks: up to a twentieth of the range.
+    """
+    channels = {'gray': 1, 'rgb': 3, 'cmyk': 4, 'lab': 3}[name]
+    if name in ('gray', 'lab'):
+        return False  # a table of all grays is quick either way; Lab has no curves
+    probe = (np.random.default_rng(0).random((64, 64, channels)) ** 2 * 65535).astype(np.uint16)
+    quick = _transform(probe, name, profile, np.uint16, 0).astype(int)
+    exact = _transform(probe, name, profile, np.uint16, imagecodecs.CMS.FLAGS.NOOPTIMIZE)
+    return int(np.abs(quick - exact).max()) <= 16
+
+
+@lru_cache(maxsize=16)
+def _gray_table(profile: bytes, levels: int) -> np.ndarray:
+    """Return the sRGB code, uint8 or uint16, of each of so many gray levels, through a profile for gray or for RGB."""
+    ramp = np.rint(np.linspace(0, 65535, levels)).astype(np.uint16)[None]
+    if color_space(profile) == 'RGB':  # the neutral axis
+        mapped = convert(np.repeat(ramp[..., None], 3, axis=2), 'RGB', profile)
+    else:
+        mapped = convert(ramp, 'GRAY', profile)
+    return np.rint(mapped[0, :, 1] / (257 if levels == 256 else 1)).astype(np.uint8 if levels == 256 else np.uint16)
 
 
 def gray_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
     """Convert gray pixels with a gray profile (or the neutral axis of an RGB profile) to sRGB-coded gray.
-
-    Pillow offers littleCMS no gray target, so the tone curve is applied directly, as a table over all levels.
 
     Args:
         pixels: (H, W) uint8 or uint16.
@@ -84,122 +196,52 @@ def gray_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
         (H, W) of the same type.
 
     Raises:
-        ProfileError: the profile is broken or has no tone curve.
+        ProfileError: the profile is broken or for another kind of pixels.
     """
-    levels = np.iinfo(pixels.dtype).max
-    tags = _read_tags(profile)
-    linear = _tone_curve(tags, 'kTRC' if color_space(profile) == 'GRAY' else 'gTRC', np.linspace(0.0, 1.0, levels + 1))
-    table = np.rint(_encode_srgb(linear) * levels).astype(pixels.dtype)
-    return table[pixels]
+    return _gray_table(profile, np.iinfo(pixels.dtype).max + 1)[pixels]
 
 
-def rgb16_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    """Convert 16-bit RGB pixels with a matrix profile to sRGB; Pillow's littleCMS has 8 bits only for RGB.
+def cmyk_to_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Turn CMYK without a profile into RGB, as Pillow does: each ink takes away its light, black that of all.
 
     Args:
-        pixels: (H, W, 3) uint16.
+        pixels: (H, W, 4) uint8 or uint16, 0 is no ink.
 
     Returns:
-        (H, W, 3) uint16; colours outside the sRGB gamut are clipped.
-
-    Raises:
-        ProfileError: the profile is broken, not one for RGB, or made of tables instead of curves and a matrix.
+        (H, W, 3) of the same type.
     """
-    if color_space(profile) != 'RGB':
-        raise ProfileError(f'the colour profile is for {color_space(profile) or "nothing"}, the image is RGB')
-    tags, target = _read_tags(profile), _read_tags(srgb_profile())
-    axis = np.linspace(0.0, 1.0, 65536)
-    curves = [_tone_curve(tags, name, axis).astype(np.float32) for name in ('rTRC', 'gTRC', 'bTRC')]
-    # Both matrices lead to the connection space (XYZ, D50), so no white point needs to be adapted.
-    matrix = np.linalg.solve(_colorants(target), _colorants(tags)).astype(np.float32)
-    out = np.empty_like(pixels)
+    full = int(np.iinfo(pixels.dtype).max)
+    out = np.empty((*pixels.shape[:2], 3), pixels.dtype)
     rows = max(1, BAND_PIXELS // pixels.shape[1])
     for top in range(0, len(pixels), rows):
-        band = pixels[top : top + rows]
-        linear = np.stack([curve[band[..., channel]] for channel, curve in enumerate(curves)], axis=-1)
-        out[top : top + rows] = np.rint(_encode_srgb(linear @ matrix.T) * 65535)
+        band = full - pixels[top : top + rows].astype(np.uint64)
+        out[top : top + rows] = (band[..., :3] * band[..., 3:] + full // 2) // full
     return out
 
 
-def gray_in_srgb(pixels: np.ndarray, profile: bytes | None, path: str | os.PathLike) -> tuple[np.ndarray, bytes | None]:
-    """Return gray pixels in sRGB and the profile to embed; a profile for gray cannot go with an RGB output."""
-    if not profile:
-        return pixels, None
-    try:
-        return gray_to_srgb(pixels, profile), srgb_profile()
-    except ProfileError as error:
-        logger.warning('%s: taken as sRGB, because %s', path, error)
-        return pixels, None
+def to_srgb(
+    pixels: np.ndarray, space: str, profile: bytes | None, path: str | os.PathLike
+) -> tuple[np.ndarray, bytes | None]:
+    """Bring decoded pixels to sRGB; a profile that cannot be used is ignored, and that is said.
 
+    Args:
+        pixels: as for `convert`.
+        space: the kind of the pixels.
+        profile: their profile; None means sRGB, and for CMYK the plain conversion.
+        path: what messages call the file.
 
-def rgb16_in_srgb(
-    pixels: np.ndarray, profile: bytes | None, path: str | os.PathLike
-) -> tuple[np.ndarray | None, bytes | None]:
-    """Return 16-bit RGB pixels in sRGB and the profile to embed; no pixels where that can be done at 8 bits only."""
-    if not profile:
-        return pixels, None
-    try:
-        if is_srgb(profile):
-            return pixels, profile
-    except ProfileError as error:
-        logger.warning('%s: taken as sRGB, because %s', path, error)
-        return pixels, None
-    try:
-        return rgb16_to_srgb(pixels, profile), srgb_profile()
-    except ProfileError as error:
-        logger.warning('%s: read at 8 bits, because %s', path, error)
-        return None, profile
-
-
-def _encode_srgb(linear: np.ndarray) -> np.ndarray:
-    """Apply the transfer function of sRGB (IEC 61966-2-1) to linear light, clipped to [0, 1]."""
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def _read_tags(profile: bytes) -> dict[str, bytes]:
-    """Return the tags of a profile by signature (ICC.1:2022, 7.3: a count, then entries of 12 bytes)."""
-    try:
-        (count,) = struct.unpack_from('>I', profile, 128)
-        entries = [struct.unpack_from('>4sII', profile, 132 + 12 * index) for index in range(min(count, 1000))]
-    except struct.error as error:
-        raise ProfileError(f'the colour profile is truncated: {error}') from error
-    return {name.decode('latin-1'): profile[start : start + size] for name, start, size in entries}
-
-
-def _tone_curve(tags: dict[str, bytes], name: str, x: np.ndarray) -> np.ndarray:
-    """Evaluate a 'curv' (ICC.1:2022, 10.6) or 'para' (10.18) tag at x in [0, 1]; the result is linear light."""
-    data = tags.get(name, b'')
-    try:
-        if data[:4] == b'curv':
-            (count,) = struct.unpack_from('>I', data, 8)
-            if count == 0:
-                return x
-            if count == 1:
-                return x ** (struct.unpack_from('>H', data, 12)[0] / 256)
-            table = np.frombuffer(data, '>u2', count, 12) / 65535
-            return np.interp(x, np.linspace(0.0, 1.0, count), table)
-        if data[:4] == b'para':
-            (kind,) = struct.unpack_from('>H', data, 8)
-            size = (1, 3, 4, 5, 7)[kind]
-            values = np.frombuffer(data, '>i4', size, 12) / 65536
-            g, a, b, c, d, e, f = np.concatenate([values, np.zeros(7 - size)])
-            if kind == 0:
-                return x**g
-            if a == 0:
-                raise ValueError('factor a is 0')
-            if kind < 3:  # c is an offset of both parts, and the flat part ends where the base turns negative
-                d, e, f, c = -b / a, c, c, 0.0
-            return np.where(x >= d, np.maximum(a * x + b, 0.0) ** g + e, c * x + f)
-    except (struct.error, ValueError, IndexError) as error:
-        raise ProfileError(f'the tone curve {name} of the colour profile is broken: {error}') from error
-    raise ProfileError(f'the colour profile has no tone curve {name}')
-
-
-def _colorants(tags: dict[str, bytes]) -> np.ndarray:
-    """Return the (3, 3) matrix from linear RGB to XYZ (D50) of a matrix profile, one column per primary."""
-    try:
-        columns = [np.frombuffer(tags[name], '>i4', 3, 8) / 65536 for name in ('rXYZ', 'gXYZ', 'bXYZ')]
-    except (KeyError, ValueError) as error:
-        raise ProfileError(f'the colour profile is not of the matrix type: {error!r}') from error
-    return np.stack(columns, axis=1)
+    Returns:
+        (H, W) gray or (H, W, 3) RGB, uint8 or uint16, and the sRGB profile to embed: None where nothing was stated.
+    """
+    if space == 'LAB':
+        return convert(pixels, 'LAB', _lab_profile()), srgb_profile()
+    if profile:
+        try:
+            if space == 'GRAY':
+                return gray_to_srgb(pixels, profile), srgb_profile()
+            if space == 'RGB' and is_srgb(profile):
+                return pixels, profile
+            return convert(pixels, space, profile), srgb_profile()
+        except ProfileError as error:
+            messages.warn(path, 'taken as sRGB, because %s', error)
+    return cmyk_to_rgb(pixels) if space == 'CMYK' else pixels, None

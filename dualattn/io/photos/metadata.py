@@ -1,28 +1,20 @@
 """What a photograph file says beside its pixels: which entries survive colorization, and how each format holds them.
 
 Kept are entries that stay true when the pixels are rewritten upright in sRGB: descriptions, rating, camera, dates,
-place, resolution, comments and XMP. Strip offsets, sizes, thumbnails, maker notes (they hold offsets into the original
-file) and IPTC records are left out.
+place, resolution, comments and XMP. Strip offsets, sizes, thumbnails and maker notes (they hold offsets into the
+original file) are left out. IPTC records stand in iptc.py.
 """
 
-import logging
 import math
 import os
-import re
-import struct
-import zlib
+from collections.abc import Callable, Sequence
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from dualattn.io.photos import color_profile, iptc, xmp
+from dualattn.io.photos.messages import warn
 from dualattn.io.photos.photo import MAX_DPI
 
-logger = logging.getLogger(__name__)
-
-# What the decoders of images and of EXIF data raise on broken bytes (they have no common base class).
-DECODER_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
-    *(RuntimeError, struct.error, zlib.error),
-)
 _TAGS = ExifTags.Base
 _KEPT_EXIF = (
     *(_TAGS.DocumentName, _TAGS.ImageDescription, _TAGS.Make, _TAGS.Model, _TAGS.PageName, _TAGS.Software),
@@ -35,20 +27,30 @@ _DROPPED_EXIF = (
     _TAGS.ColorSpace,
 )
 _JPEG = ('JPEG', 'MPO')  # MPO: the JPEG of a phone or camera, with previews behind it
-_IPTC_TAG = 33723  # of TIFF
+IPTC_TAG = 33723  # of TIFF
 _JPEG_SEGMENT = 65_533  # bytes that a JPEG holds in one segment
 _XMP_HEADER = 29  # bytes of the name before an XMP packet in a JPEG
 
 
 def read_exif(image: Image.Image, path: str | os.PathLike) -> tuple[int, bytes | None]:
-    """Return the EXIF orientation and the EXIF entries that hold for a rewritten image, or None.
+    """Return the EXIF orientation and the EXIF entries that hold for a rewritten image, or None; see `keep_exif`."""
+    return keep_exif(image.getexif, path)
+
+
+def keep_exif(load: Callable[[], Image.Exif], path: str | os.PathLike) -> tuple[int, bytes | None]:
+    """Return the orientation and those entries that hold for a rewritten image, or None.
 
     Broken EXIF data are no reason to refuse a photograph: they are left out with a warning.
+
+    Args:
+        load: gives the entries of the file; what it raises is caught.
+        path: what messages call the file.
     """
     orientation, kept = 1, Image.Exif()
     try:
-        source = image.getexif()
-        orientation = source.get(_TAGS.Orientation, 1)
+        source = load()
+        stated = source.get(_TAGS.Orientation, 1)
+        orientation = stated if stated in range(1, 9) else 1
         for tag in _KEPT_EXIF:
             if tag in source:
                 kept[tag] = source[tag]
@@ -57,21 +59,32 @@ def read_exif(image: Image.Image, path: str | os.PathLike) -> tuple[int, bytes |
             if entries:
                 kept[group] = entries
         return orientation, kept.tobytes() if len(kept) else None
-    except DECODER_ERRORS as error:
-        logger.warning('%s: broken EXIF data are left out: %s', path, error)
+    except Exception as error:  # Pillow's reader raises what it likes on broken entries
+        warn(path, 'broken EXIF data are left out: %s', error)
         return orientation, None
+
+
+def dpi_of_exif(exif: bytes | None, orientation: int) -> tuple[float, float] | None:
+    """Return the resolution that EXIF entries state for the upright image, in pixels per inch, or None."""
+    tags = load_exif(exif)
+    unit = {2: 1.0, 3: 2.54}.get(tags.get(_TAGS.ResolutionUnit, 2))
+    if not unit or _TAGS.XResolution not in tags or _TAGS.YResolution not in tags:
+        return None
+    return _checked_dpi([tags[_TAGS.XResolution], tags[_TAGS.YResolution]], unit, orientation)
 
 
 def read_dpi(image: Image.Image, exif: bytes | None, orientation: int) -> tuple[float, float] | None:
     """Return the resolution of the upright image, across and down, in pixels per inch, where the file states one."""
     tags = load_exif(exif)
-    unit = {2: 1.0, 3: 2.54}.get(tags.get(_TAGS.ResolutionUnit, 2))
-    found = None
-    if unit and _TAGS.XResolution in tags and _TAGS.YResolution in tags:
-        found = [tags[_TAGS.XResolution], tags[_TAGS.YResolution]]
-    elif image.format in ('PNG', 'BMP') or (image.format in _JPEG and image.info.get('jfif_unit') in (1, 2)):
+    if _TAGS.XResolution in tags and _TAGS.YResolution in tags and tags.get(_TAGS.ResolutionUnit, 2) in (2, 3):
+        return dpi_of_exif(exif, orientation)
+    if image.format in ('PNG', 'BMP') or (image.format in _JPEG and image.info.get('jfif_unit') in (1, 2)):
         # of a JPEG without a density Pillow says 72, which nobody has stated
-        found, unit = image.info.get('dpi'), 1.0
+        return _checked_dpi(image.info.get('dpi'), 1.0, orientation)
+    return None
+
+
+def _checked_dpi(found: Sequence | None, unit: float, orientation: int) -> tuple[float, float] | None:
     try:
         dpi = tuple(round(float(value) * unit, 2) for value in found or ())
     except (TypeError, ValueError, ArithmeticError):
@@ -79,6 +92,25 @@ def read_dpi(image: Image.Image, exif: bytes | None, orientation: int) -> tuple[
     if len(dpi) != 2 or not all(math.isfinite(value) and 1 <= value <= MAX_DPI for value in dpi):
         return None
     return dpi[::-1] if orientation in (5, 6, 7, 8) else dpi
+
+
+def profile_of_exif(image: Image.Image) -> bytes | None:
+    """Return the profile that a camera's file names without embedding it: Adobe RGB (DCF 2.0, 3.3.3), or None."""
+    try:
+        details = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        index = image.getexif().get_ifd(ExifTags.IFD.Interop).get(1)
+        is_adobe = details.get(_TAGS.ColorSpace) == 2 or (details.get(_TAGS.ColorSpace) == 0xFFFF and index == 'R03')
+    except Exception:  # broken entries have been warned of by `keep_exif`
+        return None
+    if not is_adobe or image.mode != 'RGB':
+        return None
+    return color_profile.matrix_profile((0.64, 0.33, 0.21, 0.71, 0.15, 0.06), gamma=2.19921875)
+
+
+def iptc_of_image(image: Image.Image) -> bytes | None:
+    """Return the IPTC records of a JPEG that Pillow has opened."""
+    resources = image.info.get('photoshop')
+    return resources.get(iptc.RESOURCE) or None if isinstance(resources, dict) else None
 
 
 def read_text(image: Image.Image) -> dict[str, str]:
@@ -97,18 +129,8 @@ def read_text(image: Image.Image) -> dict[str, str]:
 
 
 def read_xmp(image: Image.Image) -> bytes | None:
-    """Return the XMP packet with its orientation, if it has one, set to upright."""
-    xmp = image.info.get('xmp')
-    if not isinstance(xmp, bytes) or not xmp:
-        return None
-    return re.sub(rb'(tiff:Orientation(?:=["\']|>))[0-9]', rb'\g<1>1', xmp)
-
-
-def warn_of_iptc(image: Image.Image, path: str | os.PathLike) -> None:
-    """Say it where a file has IPTC records, which are not written again."""
-    resources = image.info.get('photoshop')
-    if (isinstance(resources, dict) and 0x0404 in resources) or _IPTC_TAG in getattr(image, 'tag_v2', ()):
-        logger.warning('%s: its IPTC records are left out', path)
+    """Return the XMP packet of an image that Pillow has opened; see `xmp.upright`."""
+    return xmp.upright(image.info.get('xmp'))
 
 
 def load_exif(exif: bytes | None) -> Image.Exif:
@@ -134,27 +156,29 @@ def encode_exif(exif: bytes | None, dpi: tuple[float, float] | None) -> bytes:
     return entries.tobytes() if len(entries) else b''
 
 
-def png_texts(text: dict[str, str], xmp: bytes | None) -> PngImagePlugin.PngInfo:
-    """Return texts and an XMP packet as chunks of a PNG."""
+def png_texts(text: dict[str, str], packet: bytes | None, records: bytes | None) -> PngImagePlugin.PngInfo:
+    """Return texts, an XMP packet and IPTC records as chunks of a PNG."""
     chunks = PngImagePlugin.PngInfo()
     for name, value in text.items():
         chunks.add_text(name, value)  # a text beyond Latin-1 becomes an international one
-    if xmp is not None:
-        chunks.add_itxt('XML:com.adobe.xmp', xmp.decode('utf-8', 'replace'))
+    if packet is not None:
+        chunks.add_itxt('XML:com.adobe.xmp', packet.decode('utf-8', 'replace'))
+    if records is not None:
+        chunks.add(b'zTXt', iptc.png_chunk(records))
     return chunks
 
 
-def jpeg_segments(exif: bytes, xmp: bytes | None, text: dict[str, str], path: str | os.PathLike) -> dict[str, bytes]:
+def jpeg_segments(exif: bytes, packet: bytes | None, text: dict[str, str], path: str | os.PathLike) -> dict[str, bytes]:
     """Return what Pillow's JPEG writer takes, without what does not fit into a segment; that is said."""
     comment = text.get('Comment', '').encode()
     found = {}
     for name, key, data, limit in (
         ('EXIF data', 'exif', exif, _JPEG_SEGMENT),
-        ('XMP data', 'xmp', xmp, _JPEG_SEGMENT - _XMP_HEADER),
+        ('XMP data', 'xmp', packet, _JPEG_SEGMENT - _XMP_HEADER),
         ('a comment', 'comment', comment, _JPEG_SEGMENT),
     ):
         if data and len(data) > limit:
-            logger.warning('%s: %s of %d bytes do not fit into a JPEG and are left out', path, name, len(data))
+            warn(path, '%s of %d bytes do not fit into a JPEG and are left out', name, len(data))
         elif data:
             found[key] = data
     return found
@@ -163,4 +187,4 @@ def jpeg_segments(exif: bytes, xmp: bytes | None, text: dict[str, str], path: st
 def warn_of_text(text: dict[str, str], held: set[str], kind: str, path: str | os.PathLike) -> None:
     """Say which texts a format does not hold."""
     if lost := sorted(text.keys() - held):
-        logger.warning('%s: %s holds no text chunks, left out: %s; use png to keep them', path, kind, ', '.join(lost))
+        warn(path, '%s holds no text chunks, left out: %s; use png to keep them', kind, ', '.join(lost))

@@ -24,6 +24,7 @@ class Photo:
         dpi: resolution across and down in pixels per inch, from 1 to 65535; None where nothing states one.
         text: by keyword, the text chunks of a PNG; the comment of a JPEG is 'Comment'.
         xmp: an XMP packet that does not ask for a rotation.
+        iptc: IPTC-IIM records, byte for byte.
 
     Raises:
         TypeError: pixels or alpha are neither uint8 nor uint16, or differ.
@@ -37,6 +38,7 @@ class Photo:
     dpi: tuple[float, float] | None = None
     text: dict[str, str] = field(default_factory=dict)
     xmp: bytes | None = None
+    iptc: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype not in (np.uint8, np.uint16):

@@ -1,0 +1,57 @@
+"""HEIC and its relatives by pi-heif, where that is installed: 8 bits, and 10 and 12 bits at 16."""
+
+from importlib.util import find_spec
+
+import numpy as np
+
+from dualattn.io.photos import color_profile, metadata, xmp
+from dualattn.io.photos.color_profile import ProfileError
+from dualattn.io.photos.photo import ImageError
+from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha
+
+
+def decode(source: Source) -> Decoded:
+    """Decode the primary image of a HEIF file.
+
+    Raises:
+        ImageError: pi-heif is not installed, or the colours are none that sRGB can show.
+    """
+    if find_spec('pi_heif') is None:
+        raise ImageError('an HEIC photograph; it is read where pi-heif is installed: pip install pi-heif')
+    import pi_heif
+
+    source.file.seek(0)
+    heif = pi_heif.open_heif(source.file, convert_hdr_to_8bit=False)
+    source.check_size(*heif.size)
+    profile, stated = heif.info.get('icc_profile'), heif.info.get('nclx_profile')
+    if not profile and stated:
+        try:
+            profile = color_profile.code_point_profile(
+                int(stated['color_primaries']), int(stated['transfer_characteristics'])
+            )
+        except ProfileError as error:
+            raise ImageError(str(error)) from error
+    mode, _, deep = heif.mode.partition(';')
+    samples = np.asarray(heif)
+    if samples.dtype != (np.uint16 if deep or mode == 'I' else np.uint8):
+        raise ImageError(f'an HEIC photograph of kind {heif.mode}, which is not supported')
+    alpha = None
+    if mode in ('RGBA', 'RGBa', 'LA', 'La'):
+        samples, alpha = samples[..., :-1], samples[..., -1].copy()
+        samples = samples[..., 0] if samples.shape[-1] == 1 else samples
+    pixels = np.ascontiguousarray(samples)
+    if mode in ('RGBa', 'La'):
+        pixels = divide_alpha(pixels, alpha)
+    # libheif has turned it upright already, so what EXIF says of that no longer holds
+    block = heif.info.get('exif')
+    _, exif = metadata.keep_exif(lambda: metadata.load_exif(block), source.path) if block else (1, None)
+    return Decoded(
+        pixels,
+        'GRAY' if pixels.ndim == 2 else 'RGB',
+        alpha,
+        profile or None,
+        1,
+        exif,
+        metadata.dpi_of_exif(exif, 1),
+        xmp=xmp.upright(heif.info.get('xmp')),
+    )

@@ -1,0 +1,212 @@
+"""JPEG: 8 bits by Pillow, 12 bits and lossless kinds by libjpeg-turbo and CharLS; a missing end is told from a cut."""
+
+import io
+import struct
+from dataclasses import dataclass, field
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from dualattn.io.photos import metadata
+from dualattn.io.photos.photo import ImageError
+from dualattn.io.photos.reading.source import Decoded, Source, scale_bits
+
+_END = b'\xff\xd9'
+# What is put before the end to see whether bits are missing there: they would be taken for those. No byte is 0xFF.
+_FILLERS = (b'\x55\xaa' * 64, b'\x00\x7e' * 64, b'\x9b\x31' * 64)
+_NAMES = {5: 'hierarchical', 6: 'hierarchical', 7: 'hierarchical', 11: 'lossless arithmetic'}
+_LOSSLESS, _JPEG_LS = 3, 55
+
+
+@dataclass
+class _Frame:
+    """What the markers before the first scan say.
+
+    Attributes:
+        kind: number of the frame's marker SOFn; 55 for JPEG-LS.
+        bits: per sample.
+        width, height: in pixels.
+        components: identifiers of the components.
+        applications: the APPn and COM segments, with their markers.
+        scan: where the first SOS marker stands.
+        restarts: MCUs between two restart markers, 0 without them.
+    """
+
+    kind: int = -1
+    bits: int = 8
+    width: int = 0
+    height: int = 0
+    components: tuple[int, ...] = ()
+    applications: list[bytes] = field(default_factory=list)
+    scan: int = 0
+    restarts: int = 0
+
+
+def decode(source: Source) -> Decoded:
+    """Decode a JPEG, or the first image of an MPO.
+
+    Raises:
+        ImageError: the file is cut, or of a kind that no decoder here reads.
+    """
+    data = source.read()
+    frame = _parse(data)
+    if frame.width and frame.height:
+        source.check_size(frame.width, frame.height)
+    if frame.kind in _NAMES or frame.kind > 11 and frame.kind != _JPEG_LS:
+        raise ImageError(f'a {_NAMES.get(frame.kind, "differential")} JPEG, which is not supported; save it as TIFF')
+    if frame.kind in (_LOSSLESS, _JPEG_LS) or frame.bits > 8:
+        return _decode_rare(data, frame, source)
+    with Image.open(io.BytesIO(data), formats=['JPEG']) as image:
+        source.check_size(*image.size)
+        pixels = _load(image, data, frame, source)
+        space = {'L': 'GRAY', 'RGB': 'RGB', 'CMYK': 'CMYK'}[image.mode]
+        return _with_metadata(image, pixels, space, source)
+
+
+def _with_metadata(image: Image.Image, pixels: np.ndarray, space: str, source: Source) -> Decoded:
+    orientation, exif = metadata.read_exif(image, source.path)
+    return Decoded(
+        pixels,
+        space,
+        None,
+        image.info.get('icc_profile') or metadata.profile_of_exif(image),
+        orientation,
+        exif,
+        metadata.read_dpi(image, exif, orientation),
+        metadata.read_text(image),
+        metadata.read_xmp(image),
+        metadata.iptc_of_image(image),
+    )
+
+
+def _parse(data: bytes) -> _Frame:
+    """Read the markers up to the first scan (ISO 10918-1, B.2)."""
+    frame, at = _Frame(), 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            at += 1  # decoders skip what does not belong there
+            continue
+        marker = data[at + 1]
+        if marker in (0xFF, 0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker in (0xD9, 0xDA):
+            frame.scan = at
+            return frame
+        (size,) = struct.unpack_from('>H', data, at + 2)
+        body = data[at + 4 : at + 2 + size]
+        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            frame.applications.append(data[at : at + 2 + size])
+        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            if frame.kind < 0 and len(body) >= 6:
+                frame.kind = _JPEG_LS if marker == 0xF7 else marker - 0xC0
+                frame.bits, frame.height, frame.width, count = struct.unpack_from('>BHHB', body)
+                frame.components = tuple(body[6 : 6 + 3 * count : 3])
+        elif marker == 0xDD and len(body) >= 2:
+            (frame.restarts,) = struct.unpack_from('>H', body)
+        at += 2 + max(2, size)
+    return frame
+
+
+def _load(image: Image.Image, data: bytes, frame: _Frame, source: Source) -> np.ndarray:
+    """Return the pixels; where the end of the file is missing, if the scan is whole or the source allows it."""
+    if source.min_side is not None:
+        image.draft(None, (source.min_side, source.min_side))
+    try:
+        return np.asarray(image)
+    except OSError as error:
+        if 'truncated' not in str(error):
+            raise
+    whole = _up_to_segment(data, frame)
+    pixels = _decode_with(whole, b'')
+    if len(whole) < len(data) or not _is_whole(data, frame, pixels):
+        if not source.allow_truncated:
+            raise ImageError('the file is truncated: a part of the image is missing; --allow-truncated takes the rest')
+        source.warn('damaged: a part of the image is missing and stays gray')
+    return pixels
+
+
+def _up_to_segment(data: bytes, frame: _Frame) -> bytes:
+    """Return the data without a marker segment at their end that is cut, which no decoder gets past."""
+    at = frame.scan
+    while 0 <= at < len(data) - 1:
+        marker = data[at + 1]
+        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD9:
+            at += 1 if marker == 0xFF else 2
+        else:
+            size = struct.unpack_from('>H', data, at + 2)[0] if at + 4 <= len(data) else len(data)
+            if at + 2 + size > len(data):
+                return data[:at]
+            at += 2 + size
+        at = data.find(b'\xff', at)
+    return data
+
+
+def _decode_with(data: bytes, filler: bytes) -> np.ndarray:
+    """Decode data that lack their end with so much put behind them."""
+    with Image.open(io.BytesIO(data.rstrip(b'\xff') + filler + _END), formats=['JPEG']) as image:
+        return np.asarray(image)
+
+
+def _is_whole(data: bytes, frame: _Frame, pixels: np.ndarray) -> bool:
+    """Tell whether all that is missing is the marker at the end: further bits would then change nothing."""
+    if frame.kind in (2, 10) and not _has_all_scans(data, frame):
+        return False
+    # where the data have restart markers, the next one may be what is expected
+    restarts = [b'', *(bytes([0xFF, marker]) for marker in range(0xD0, 0xD8))] if frame.restarts else [b'']
+    fillers = [restart + filler for restart in restarts for filler in _FILLERS]
+    return all(np.array_equal(_decode_with(data, filler), pixels) for filler in fillers)
+
+
+def _has_all_scans(data: bytes, frame: _Frame) -> bool:
+    """Tell whether the scans of a progressive JPEG that have begun give every bit of every coefficient (G.1.1.1)."""
+    missing = {(component, index) for component in frame.components for index in range(64)}
+    at = frame.scan
+    while 0 <= at < len(data) - 4:
+        marker = data[at + 1]
+        if marker == 0xDA:
+            (size,) = struct.unpack_from('>H', data, at + 2)
+            body = data[at + 4 : at + 2 + size]
+            if len(body) < 4 or len(body) < 4 + 2 * body[0]:
+                return False
+            first, last, bits = body[1 + 2 * body[0] :][:3]
+            if bits & 0x0F == 0:
+                missing -= {(item, index) for item in body[1 : 1 + 2 * body[0] : 2] for index in range(first, last + 1)}
+            at += 2 + size
+        elif marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7:
+            at += 1 if marker == 0xFF else 2
+        else:
+            (size,) = struct.unpack_from('>H', data, at + 2)
+            at += 2 + size
+        at = data.find(b'\xff', at)
+    return not missing
+
+
+def _decode_rare(data: bytes, frame: _Frame, source: Source) -> Decoded:
+    """Decode 12 bits, lossless JPEG and JPEG-LS; their metadata are read from a picture of one pixel that has them."""
+    try:
+        if frame.kind == _JPEG_LS:
+            samples = imagecodecs.jpegls_decode(data)
+        else:
+            samples = imagecodecs.jpeg_decode(data, bitspersample=frame.bits)
+    except (RuntimeError, ValueError) as error:
+        raise ImageError(f'a JPEG of {frame.bits} bits that cannot be decoded ({error}); it may be damaged') from error
+    samples = samples[..., 0] if samples.shape[2:] == (1,) else samples
+    if samples.shape[:2] != (frame.height, frame.width) or samples.shape[2:] not in ((), (3,), (4,)):
+        raise ImageError(f'decoders disagree on the image: {samples.shape} and {frame.width} x {frame.height}')
+    pixels = scale_bits(samples, frame.bits)
+    space = {(): 'GRAY', (3,): 'RGB', (4,): 'CMYK'}[pixels.shape[2:]]
+    if space == 'CMYK':
+        pixels = np.iinfo(pixels.dtype).max - pixels  # JPEG stores the light that an ink leaves, as Photoshop does
+    with Image.open(io.BytesIO(_picture_with(frame.applications)), formats=['JPEG']) as image:
+        return _with_metadata(image, pixels, space, source)
+
+
+def _picture_with(applications: list[bytes]) -> bytes:
+    """Return a JPEG of one gray pixel with some segments of another."""
+    buffer = io.BytesIO()
+    Image.new('L', (1, 1)).save(buffer, 'JPEG')
+    plain = buffer.getvalue()
+    kept = [segment for segment in applications if not segment.startswith(b'\xff\xee')]
+    return plain[:2] + b''.join(kept) + plain[20:]  # without its own JFIF segment

@@ -1,0 +1,307 @@
+"""PNG: chunks are checked here, so that a decoder sees nothing but the pixels of the first image, intact.
+
+What stands beside the pixels can then cost no photograph: text that is cut, a profile of any size, further frames of
+an animation. Chunks and their order are those of the PNG specification, third edition.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass, field
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from dualattn.io.photos import color_profile, iptc, metadata
+from dualattn.io.photos.color_profile import ProfileError
+from dualattn.io.photos.photo import ImageError
+from dualattn.io.photos.reading.source import Decoded, Source, color_key_alpha, scale_bits
+
+SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_CRITICAL = (b'IHDR', b'PLTE', b'IDAT', b'IEND')
+_ANIMATION = (b'acTL', b'fcTL', b'fdAT')
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_MAX_TEXT = 1 << 20  # bytes of a chunk beside the pixels that is handed on; a profile is not held to it
+_SRGB_GAMMA = 0.45455  # what writers of sRGB state beside it; within 1 % of it, libpng takes sRGB's curve
+_KEPT = (b'tEXt', b'zTXt', b'iTXt', b'eXIf', b'pHYs')
+
+
+@dataclass
+class _Chunks:
+    """The intact chunks of a file.
+
+    Attributes:
+        header: IHDR.
+        data: what stands in IDAT.
+        first: of the others, the first of each name; texts are in `kept`.
+        kept: chunks that Pillow reads metadata from, in their order.
+        dropped: names of chunks that are cut, broken or too large, all beside the pixels.
+        damage: what is wrong with the pixels' own chunks, None for nothing.
+    """
+
+    header: bytes = b''
+    data: list[bytes] = field(default_factory=list)
+    first: dict[bytes, bytes] = field(default_factory=dict)
+    kept: list[tuple[bytes, bytes]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    damage: str | None = None
+
+
+def decode(source: Source) -> Decoded:
+    """Decode the first image of a PNG or APNG.
+
+    Raises:
+        ImageError: the pixels are not whole, or the colours are none that sRGB can show.
+    """
+    chunks = _split(source.read())
+    if len(chunks.header) != 13:
+        raise ImageError('a PNG without a header; it is damaged')
+    width, height, bits, kind, compression, filtering, interlace = struct.unpack('>IIBBBBB', chunks.header)
+    if bits not in _BITS.get(kind, ()) or compression or filtering or interlace > 1:
+        raise ImageError(f'a PNG of colour type {kind} with {bits} bits, which does not exist; it is damaged')
+    source.check_size(width, height)
+    if chunks.damage is not None or chunks.dropped:
+        _repair(chunks, source)
+    if chunks.dropped:
+        source.warn(
+            'chunks beside the pixels that are damaged or too large are left out: %s', ', '.join(chunks.dropped)
+        )
+    _warn_of_frames(chunks, source)
+    samples, palette_alpha = _samples(chunks, bits, kind)
+    full = 65535 if bits == 16 else 255
+    alpha = palette_alpha
+    if kind in (4, 6):
+        samples, alpha = samples[..., :-1], samples[..., -1]
+        samples = samples[..., 0] if kind == 4 else samples
+    elif kind in (0, 2) and len(chunks.first.get(b'tRNS', b'')) == 2 * _CHANNELS[kind]:
+        key = struct.unpack(f'>{_CHANNELS[kind]}H', chunks.first[b'tRNS'])
+        if bits < 16:
+            key = tuple(int(scale_bits(np.array(value & ((1 << bits) - 1), np.uint16), bits)) for value in key)
+        alpha = color_key_alpha(samples, key, full)
+    with _opened(chunks) as image:
+        orientation, exif = metadata.read_exif(image, source.path)
+        return Decoded(
+            np.ascontiguousarray(samples),
+            'GRAY' if samples.ndim == 2 else 'RGB',
+            None if alpha is None else np.ascontiguousarray(alpha),
+            _profile(chunks, source),
+            orientation,
+            exif,
+            metadata.read_dpi(image, exif, orientation),
+            metadata.read_text(image),
+            metadata.read_xmp(image),
+            iptc.of_png(getattr(image, 'text', {})),
+        )
+
+
+def _split(data: bytes) -> _Chunks:
+    """Read the chunks of a file up to IEND or its end."""
+    chunks, at = _Chunks(), len(SIGNATURE)
+    while True:
+        head = data[at : at + 8]
+        if len(head) < 8:
+            chunks.damage = chunks.damage or 'the end of the file is missing'
+            return chunks
+        (size,), name = struct.unpack('>I', head[:4]), head[4:]
+        body, check = data[at + 8 : at + 8 + size], data[at + 8 + size : at + 12 + size]
+        at += 12 + size
+        printable = name.decode('latin-1') if name.isalpha() else repr(name)
+        if len(check) < 4 or size > 0x7FFFFFFF:
+            if name in _CRITICAL or not name.isalpha():
+                chunks.data += [body] if name == b'IDAT' else []
+                chunks.damage = f'the file is truncated in its chunk {printable}'
+            else:
+                chunks.dropped.append(printable)
+                chunks.damage = chunks.damage or 'the end of the file is missing'
+            return chunks
+        if name in _ANIMATION:
+            chunks.first.setdefault(name, body)
+            continue
+        intact = struct.unpack('>I', check)[0] == zlib.crc32(name + body)
+        if name == b'IHDR':
+            chunks.header = chunks.header or body
+            if not intact:
+                raise ImageError('a PNG whose header is damaged')
+        elif name == b'IDAT':
+            chunks.data.append(body)
+            if not intact:
+                chunks.damage = 'the checksum of its pixels is wrong'
+        elif name == b'IEND':
+            return chunks
+        elif not intact:
+            chunks.dropped.append(printable)
+            if name == b'PLTE':
+                chunks.damage = 'the checksum of its palette is wrong'
+                chunks.first.setdefault(name, body)
+        elif name in _KEPT:
+            if size > _MAX_TEXT or not _unpacks(name, body):
+                chunks.dropped.append(printable)
+            else:
+                chunks.kept.append((name, body))
+        else:
+            chunks.first.setdefault(name, body)
+
+
+def _unpacks(name: bytes, body: bytes) -> bool:
+    """Tell whether a compressed text is whole and unpacks to no more than a text may have."""
+    if name == b'zTXt':
+        packed = body.partition(b'\0')[2][1:]
+    elif name == b'iTXt' and body.partition(b'\0')[2][:1] == b'\1':
+        packed = body.partition(b'\0')[2][2:].partition(b'\0')[2].partition(b'\0')[2]
+    else:
+        return True
+    try:
+        decompressor = zlib.decompressobj()
+        decompressor.decompress(packed, _MAX_TEXT)
+    except zlib.error:
+        return False
+    return decompressor.eof
+
+
+def _repair(chunks: _Chunks, source: Source) -> None:
+    """Check the compressed pixels of a damaged file; pad what is missing if the source allows it.
+
+    Raises:
+        ImageError: pixels are missing.
+    """
+    expected = _raw_bytes(chunks.header)
+    decompressor, raw, reason = zlib.decompressobj(), b'', chunks.damage
+    parts = []
+    found = 0
+    try:
+        for body in chunks.data:
+            part = decompressor.decompress(body, expected + 1 - found)
+            parts.append(part)
+            found += len(part)
+            if found > expected or decompressor.eof:
+                break
+    except zlib.error as error:
+        reason = f'its compressed pixels are damaged ({error})'
+    raw = b''.join(parts)
+    is_whole = len(raw) >= expected and (chunks.damage is None or 'checksum' not in chunks.damage)
+    if not is_whole and not source.allow_truncated:
+        raise ImageError(f'{reason}; --allow-truncated takes what is there')
+    if not is_whole:
+        lost = max(0, expected - len(raw))
+        source.warn('damaged: %s; %.1f %% of the pixels stay black', reason, 100 * lost / expected)
+    elif chunks.damage is not None and not chunks.dropped:
+        source.warn('%s, its pixels are whole', chunks.damage)
+    chunks.data = [zlib.compress(raw[:expected] + bytes(max(0, expected - len(raw))), 1)]
+
+
+def _raw_bytes(header: bytes) -> int:
+    """Return how many bytes the pixels have before compression, with one for the filter of each row."""
+    width, height, bits, kind, _, _, interlace = struct.unpack('>IIBBBBB', header)
+    pixel = bits * _CHANNELS[kind]
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * pixel + 7) // 8)
+    return total
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+
+
+def _plain(chunks: _Chunks, *others: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG of the pixels alone and some other chunks."""
+    palette = chunks.first.get(b'PLTE')
+    parts = [(b'IHDR', chunks.header), *([(b'PLTE', palette)] if palette else []), *others]
+    parts += [(b'IDAT', body) for body in chunks.data]
+    return SIGNATURE + b''.join(_chunk(*part) for part in [*parts, (b'IEND', b'')])
+
+
+def _samples(chunks: _Chunks, bits: int, kind: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return samples (H, W) or (H, W, C), full range, colours looked up, and the alpha of a palette."""
+    if bits == 16:
+        samples = imagecodecs.png_decode(_plain(chunks))
+        if samples.dtype != np.uint16 or (samples.shape[2:] or (1,)) != (_CHANNELS[kind],):
+            raise ImageError(f'decoders disagree on the image: {samples.shape} of {samples.dtype}')
+        return samples, None
+    transparency = chunks.first.get(b'tRNS') if kind == 3 else None
+    with Image.open(
+        io.BytesIO(_plain(chunks, *([(b'tRNS', transparency)] if transparency else []))), formats=['PNG']
+    ) as image:
+        if kind == 3:
+            if transparency:
+                pixels = np.asarray(image.convert('RGBA'))
+                return pixels[..., :3], pixels[..., 3]
+            return np.asarray(image.convert('RGB')), None
+        if kind == 0 and image.mode == '1':
+            image = image.convert('L')
+        return np.asarray(image), None
+
+
+def _opened(chunks: _Chunks) -> Image.Image:
+    """Open a picture of one pixel that carries the metadata."""
+    header = struct.pack('>IIBBBBB', 1, 1, 8, 0, 0, 0, 0)
+    parts = [(b'IHDR', header), *chunks.kept, (b'IDAT', zlib.compress(b'\0\0')), (b'IEND', b'')]
+    image = Image.open(io.BytesIO(SIGNATURE + b''.join(_chunk(*part) for part in parts)), formats=['PNG'])
+    image.load()
+    return image
+
+
+def _warn_of_frames(chunks: _Chunks, source: Source) -> None:
+    control = chunks.first.get(b'acTL', b'')
+    frames = struct.unpack('>I', control[:4])[0] if len(control) >= 4 else 1
+    if frames > 1:
+        source.warn('%d frames or pages, the first one is used', frames)
+
+
+def _profile(chunks: _Chunks, source: Source) -> bytes | None:
+    """Return the profile of the colours: by cICP, iCCP, sRGB, or gAMA and cHRM, in that order of precedence."""
+    first = chunks.first
+    code = first.get(b'cICP', b'')
+    if len(code) == 4:
+        if code[2] != 0 or code[3] != 1:
+            raise ImageError(
+                'a PNG that states YCbCr or a narrow range (cICP), which no decoder honours; save it as sRGB'
+            )
+        return color_profile.code_point_profile(code[0], code[1])
+    if b'iCCP' in first:
+        name, _, body = first[b'iCCP'].partition(b'\0')
+        try:
+            decompressor = zlib.decompressobj()
+            profile = decompressor.decompress(body[1:], color_profile.MAX_BYTES)
+        except zlib.error as error:
+            source.warn('taken as sRGB, because its colour profile is damaged: %s', error)
+            return None
+        if not decompressor.eof:
+            source.warn(
+                'taken as sRGB, because its colour profile is cut or has over %d bytes', color_profile.MAX_BYTES
+            )
+            return None
+        return profile
+    if b'sRGB' in first:
+        return None
+    return _stated_profile(first, source)
+
+
+def _stated_profile(first: dict[bytes, bytes], source: Source) -> bytes | None:
+    gamma = primaries = None
+    if len(first.get(b'gAMA', b'')) == 4:
+        (value,) = struct.unpack('>I', first[b'gAMA'])
+        gamma = value / 100_000
+        gamma = None if abs(gamma / _SRGB_GAMMA - 1) < 0.01 else gamma
+    if len(first.get(b'cHRM', b'')) == 32:
+        numbers = [value / 100_000 for value in struct.unpack('>8I', first[b'cHRM'])]
+        white, primaries = (numbers[0], numbers[1]), tuple(numbers[2:])
+        expected = (*color_profile.D65, *color_profile.SRGB_PRIMARIES)
+        if all(abs(value - other) < 0.002 for value, other in zip(numbers, expected, strict=True)):
+            primaries = None
+    try:
+        if gamma is not None and not 0.05 <= gamma <= 20:
+            raise ProfileError(f'it states a gamma of {gamma:g}')
+        exponent = None if gamma is None else 1 / gamma
+        if primaries is not None:
+            return color_profile.matrix_profile(primaries, white, exponent)
+        return None if gamma is None else color_profile.matrix_profile(gamma=exponent)
+    except ProfileError as error:
+        source.warn('taken as sRGB, because %s', error)
+        return None

@@ -5,6 +5,7 @@ l -> predict_ab -> edit_ab -> merge; no step touches a file.
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorization.alternatives import draw_variants, measure_doubt
 from colorization.checkpoints import default_weights_path, load_network
+from colorization.decoders import PaletteHead
 from colorization.luminance import extract_l, join_luminance
+from colorization.pictures import Picture, open_picture
 from dualattn.io.photos.photo import Photo
 from dualattn.matmul import fast_matmul, find_product
 
 STRIDE = 32  # pixels; networks take sides that are multiples of it
 DEFAULT_SIZE = 256  # pixels, for networks that name no size of their own
+MAX_BATCH = 16  # photographs that go through the network together
 MAX_ASPECT = 4  # beyond it a picture is squeezed for the network, which would else see a strip of a few pixels
 
 
@@ -38,6 +43,11 @@ def resize_l(l: Tensor, size: int) -> Tensor:
     """Scale l (B, 1, H, W) in [0, 100], of any size, to what a network sees of it; see `network_size`."""
     shape = network_size(*l.shape[2:], size)
     return F.interpolate(l, shape, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
+
+
+def has_palette(network: nn.Module) -> bool:
+    """Tell whether a network scores the colours of a palette, so that it has a temperature, variants and doubt."""
+    return isinstance(getattr(network, 'to_ab', None), PaletteHead)
 
 
 def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
@@ -78,9 +88,12 @@ class Colorizer:
         device: where the network and the colour conversions run.
         dtype: floating type of the network; None keeps its own.
         chroma: factor on the predicted ab; below 1 is paler, above 1 stronger.
+        vividness: by how much the network decides for the most plausible colour instead of mixing all that are; 1 is
+            its own measure, less is paler, more is stronger. Other than `chroma` it does not overdo what is sure.
 
     Raises:
-        ValueError: size is below 32 or chroma is negative or not finite.
+        ValueError: size is below 32, chroma is negative or not finite, vividness is not a number above 0, or the
+            network has no palette and so nothing to decide.
     """
 
     def __init__(
@@ -90,17 +103,23 @@ class Colorizer:
         device: str | torch.device = 'cpu',
         dtype: torch.dtype | None = None,
         chroma: float = 1.0,
+        vividness: float = 1.0,
     ):
         size = getattr(network, 'inference_size', DEFAULT_SIZE) if size is None else size
         if size < STRIDE:
             raise ValueError(f'size must be at least {STRIDE} pixels, got {size}')
         if not (math.isfinite(chroma) and chroma >= 0):
             raise ValueError(f'chroma must be 0 or more, got {chroma}')
+        if not (math.isfinite(vividness) and vividness > 0):
+            raise ValueError(f'vividness must be a number above 0, got {vividness}')
+        if vividness != 1 and not has_palette(network):
+            raise ValueError(f'vividness {vividness} needs a network with a palette head; for others there is chroma')
         self.network = network.to(device=device, dtype=dtype).eval()
         self.size = size
         self.device = torch.device(device)
         self.dtype = next((p.dtype for p in network.parameters()), torch.float32) if dtype is None else dtype
         self.chroma = chroma
+        self.vividness = vividness
         self._product = find_product(self.network, size)
 
     @classmethod
@@ -112,7 +131,7 @@ class Colorizer:
         Args:
             path: a weights file, see `colorization.checkpoints.load_network`.
             config: the network's description, for files that hold none.
-            kwargs: size, device, dtype and chroma of the class.
+            kwargs: size, device, dtype, chroma and vividness of the class.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -120,33 +139,79 @@ class Colorizer:
         """
         return cls(load_network(default_weights_path() if path is None else path, config), **kwargs)
 
-    def __call__(self, image: Photo | np.ndarray) -> Photo | np.ndarray:
-        """Colorize one photograph; an array gives an array, a `Photo` a `Photo`.
+    def __call__(self, image: Picture | Sequence[Picture]) -> Picture | list[Picture]:
+        """Colorize one photograph or several; the result is of the same kind.
 
         Args:
-            image: a `Photo`, or an array of uint8 or uint16 sRGB: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA.
+            image: a `Photo`, an array, a PIL image or a tensor, see `open_picture`, or a list of them. Those of a list
+                that the network sees at the same size go through it together.
 
         Returns:
-            A `Photo`, or an array of the same type: (H, W, 3), or (H, W, 4) with the alpha of the input.
+            What was given, in colour; for a list a list.
 
         Raises:
-            TypeError: neither a `Photo` nor an array, or an array of another type.
-            ValueError: the array has another shape.
+            TypeError: another kind of picture.
+            ValueError: a shape or range that is wrong.
         """
-        if isinstance(image, Photo):
-            return self.colorize_photo(image)
-        if not isinstance(image, np.ndarray):
-            raise TypeError(f'expected a Photo or a numpy array, got {type(image).__name__}')
-        if image.shape[2:] == (4,):
-            photo = self.colorize_photo(Photo(image[..., :3], alpha=image[..., 3]))
-            return np.dstack([photo.pixels, photo.alpha])
-        return self.colorize_photo(Photo(image)).pixels
+        if isinstance(image, (list, tuple)):
+            opened = [open_picture(picture) for picture in image]
+            colored = self.colorize_photos([photo for photo, _ in opened])
+            return [back(photo) for photo, (_, back) in zip(colored, opened, strict=True)]
+        photo, back = open_picture(image)
+        return back(self.colorize_photo(photo))
 
     def colorize_photo(self, photo: Photo) -> Photo:
         """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
+        return self.colorize_photos([photo])[0]
+
+    def colorize_photos(self, photos: Sequence[Photo]) -> list[Photo]:
+        """Return photographs in colour; those that the network sees at the same size go through it together."""
+        lightness = [extract_l(photo.pixels) for photo in photos]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, l in enumerate(lightness):
+            groups.setdefault(network_size(*l.shape, self.size), []).append(index)
+        colors: dict[int, Tensor] = {}
+        for group in groups.values():
+            for chunk in (group[start : start + MAX_BATCH] for start in range(0, len(group), MAX_BATCH)):
+                small = torch.cat([resize_l(lightness[index][None, None], self.size) for index in chunk])
+                colors.update(zip(chunk, self.predict_ab(small), strict=True))
+        return [
+            replace(photo, pixels=self.merge(l, self.edit_ab(colors[index]), photo.pixels.dtype))
+            for index, (photo, l) in enumerate(zip(photos, lightness, strict=True))
+        ]
+
+    def draw_variants(self, image: Picture, count: int, seed: int = 0) -> list[Picture]:
+        """Colorize one photograph in other plausible ways, each coherent by region; see `alternatives.draw_variants`.
+
+        Args:
+            image: as for a call.
+            count: number of versions.
+            seed: the same seed gives the same versions, and the first ones do not depend on `count`.
+
+        Returns:
+            Versions of the kind of the image.
+
+        Raises:
+            TypeError: the network has no palette, so that it knows one version alone; or another kind of picture.
+            ValueError: count is below 1, or a shape is wrong.
+        """
+        photo, back = open_picture(image)
         l = extract_l(photo.pixels)
-        ab = self.edit_ab(self.predict_ab(l[None, None])[0])
-        return replace(photo, pixels=self.merge(l, ab, photo.pixels.dtype))
+        head = self._palette_head()
+        scores = draw_variants(self.predict_scores(l[None, None]), head.colors, count, seed)
+        versions = head.mix(scores, head.temperature / self.vividness)
+        return [back(replace(photo, pixels=self.merge(l, self.edit_ab(ab), photo.pixels.dtype))) for ab in versions]
+
+    def measure_doubt(self, image: Picture) -> np.ndarray:
+        """Return where the network is unsure, (H, W) float32 in [0, 1]; see `alternatives.measure_doubt`.
+
+        Raises:
+            TypeError: the network has no palette, so that it tells no doubt; or another kind of picture.
+        """
+        photo, _ = open_picture(image)
+        l = extract_l(photo.pixels)
+        doubt = measure_doubt(self.predict_scores(l[None, None]))[:, None]
+        return F.interpolate(doubt, l.shape, mode='bilinear', align_corners=False)[0, 0].cpu().numpy()
 
     def edit_ab(self, ab: Tensor) -> Tensor:
         """Change predicted colours as the user wishes: the one place between `predict_ab` and `merge`.
@@ -172,13 +237,37 @@ class Colorizer:
         Raises:
             FloatingPointError: the network answers with NaN or infinite values.
         """
+        options = {} if self.vividness == 1 else dict(temperature=self._palette_head().temperature / self.vividness)
         with self._fast_matmul():
-            ab = self.network(resize_l(l, self.size).to(self.device, self.dtype)).float()
+            ab = self.network(resize_l(l, self.size).to(self.device, self.dtype), **options).float()
         if not bool(ab.isfinite().all()):
             raise FloatingPointError(
                 f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'
             )
         return ab
+
+    @torch.inference_mode()
+    def predict_scores(self, l: Tensor) -> Tensor:
+        """Score the colours of the palette at the network's size.
+
+        Args:
+            l: (B, 1, H, W) float in [0, 100], any size.
+
+        Returns:
+            (B, K, h / 4, w / 4) float32 on the device, with (h, w) of `network_size`; z of `PaletteHead`.
+
+        Raises:
+            TypeError: the network has no palette.
+        """
+        self._palette_head()
+        with self._fast_matmul():
+            return self.network.forward_scores(resize_l(l, self.size).to(self.device, self.dtype))
+
+    def _palette_head(self) -> PaletteHead:
+        if not has_palette(self.network):
+            name = type(self.network).__name__
+            raise TypeError(f'this {name} has no palette head, so that it knows one version alone and tells no doubt')
+        return self.network.to_ab
 
     def _fast_matmul(self) -> AbstractContextManager[bool]:
         if self.dtype != torch.float32:

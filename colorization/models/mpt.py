@@ -126,22 +126,27 @@ class MPT(nn.Module):
             raise TypeError("this network has the linear head, which scores no colours; head='palette' does")
         return self.to_ab.score(self.forward_color_maps(l))
 
-    def forward(self, l: Tensor, return_scores: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, l: Tensor, return_scores: bool = False, temperature: float | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Predict colour from lightness.
 
         Args:
             l: (B, 1, H, W) float in [0, 100].
             return_scores: return what `forward_scores` gives as well, from the same pass.
+            temperature: T of the palette head; None takes its own.
 
         Returns:
             ab: (B, 2, H, W) in Lab units (Eq. 11), and with `return_scores` the scores.
 
         Raises:
-            TypeError: scores are asked of the linear head.
+            TypeError: scores or a temperature are asked of the linear head.
+            ValueError: the temperature is not a number above 0.
         """
-        if return_scores:
+        if return_scores or temperature is not None:
             z = self.forward_scores(l)
-            return self._enlarge(self.to_ab.mix(z), l), z
+            ab = self._enlarge(self.to_ab.mix(z, temperature), l)
+            return (ab, z) if return_scores else ab
         return self._enlarge(self.to_ab(self.forward_color_maps(l)), l)
 
     @staticmethod

@@ -63,6 +63,8 @@ def _open_image(image: Image.Image) -> tuple[Photo, Callable[[Photo], Image.Imag
     if not has_alpha:
         gray = image.mode in ('1', 'L')
         return Photo(np.asarray(image.convert('L' if gray else 'RGB'))), _to_image
+    if image.mode == 'La':  # the one mode that Pillow turns into no colour
+        image = image.convert('LA')
     rgba = np.asarray(image.convert('RGBA'))
     return Photo(rgba[..., :3], alpha=rgba[..., 3]), _to_image
 

@@ -123,17 +123,32 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; returns 0, or 2 with one line on standard error where something is missing or does not fit."""
+    """Train.
+
+    Returns:
+        0; 2 with one line on standard error where something is missing or does not fit; 143 after SIGTERM and 138
+        after SIGUSR1, with a checkpoint that `--resume` goes on from.
+    """
     parser = make_parser()
     args = parser.parse_args(argv)
     from mmengine.registry import RUNNERS
 
-    from dualattn.engine import CheckpointError, DataError, OptionError, StrictRunner, TrainingDivergedError
+    from dualattn.engine import (
+        CheckpointError,
+        DataError,
+        OptionError,
+        PreemptedError,
+        StrictRunner,
+        TrainingDivergedError,
+    )
 
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
+    except PreemptedError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     except (FileNotFoundError, OptionError, CheckpointError, DataError, TrainingDivergedError) as error:
         kind = '' if isinstance(error, OptionError) else f'{type(error).__name__}: '
         print(f'{kind}{error}', file=sys.stderr)

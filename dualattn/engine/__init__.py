@@ -7,6 +7,7 @@ from dualattn.engine.checkpoints import WholeCheckpointHook, find_latest_checkpo
 from dualattn.engine.data import DataError
 from dualattn.engine.divergence import StopOnNaNHook, TrainingDivergedError
 from dualattn.engine.loops import ResumableIterTrainLoop
+from dualattn.engine.preemption import PreemptedError, PreemptionHook
 from dualattn.engine.reduction import MeanLossHook
 from dualattn.engine.runner import OptionError, StrictRunner, check_options
 from dualattn.engine.seeding import SeedIterationHook, mix_seed, seed_worker
@@ -21,6 +22,8 @@ __all__ = [
     'DataError',
     'MeanLossHook',
     'OptionError',
+    'PreemptedError',
+    'PreemptionHook',
     'ResumableIterTrainLoop',
     'SeedIterationHook',
     'StopOnNaNHook',

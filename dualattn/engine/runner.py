@@ -11,7 +11,7 @@ import torch.distributed
 from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, get_rank, is_distributed
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, get_state_dict, load_state_dict
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from dualattn.engine.accumulation import list_accumulation
 from dualattn.engine.checkpoints import find_latest_checkpoint
 from dualattn.engine.data import DataError
+from dualattn.engine.preemption import PreemptionHook
 from dualattn.engine.seeding import seed_worker
 from dualattn.io.weights import CheckpointError, check_weights, read_checkpoint
 from dualattn.matmul import fast_matmul, find_product
@@ -30,6 +31,27 @@ _TYPICAL_SIDE = 256  # pixels of a training image, for what `fast_matmul` times
 
 # what Runner and torch's wrappers read from the config, beside Runner's own arguments
 _CONFIG_KEYS = {'model_wrapper_cfg', 'runner_type', 'sync_bn', 'find_unused_parameters', 'compile'}
+
+
+# learning rates that a schedule names outright, by its class
+_ABSOLUTE_RATES = {
+    'CosineAnnealingLR': ('eta_min',),
+    'CosineRestartLR': ('eta_min',),
+    'PolyLR': ('eta_min',),
+    'OneCycleLR': ('eta_max',),
+    'ReduceOnPlateauLR': ('min_value',),
+}
+
+
+def _scale_schedule(schedule: dict | list, ratio: float) -> dict | list:
+    """Return the configs of schedules with their absolute learning rates multiplied by `ratio`."""
+    if isinstance(schedule, (list, tuple)):
+        return [_scale_schedule(one, ratio) for one in schedule]
+    if not isinstance(schedule, dict):
+        return schedule  # built already
+    names = _ABSOLUTE_RATES.get(schedule['type'], ())
+    scaled = {name: schedule[name] * ratio for name in names if schedule.get(name) is not None}
+    return {**schedule, **scaled}
 
 
 @RUNNERS.register_module()
@@ -108,7 +130,9 @@ class StrictRunner(Runner):
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale learning rates by the batch of one update, accumulated ones included, over the config's base batch.
 
-        mmengine counts what the processes load at once. Takes the arguments of its Runner.
+        mmengine counts what the processes load at once, and leaves learning rates that a schedule names outright
+        (`eta_min`) as they are, so that a scaled cosine would end elsewhere than its curve. Takes the arguments of its
+        Runner.
         """
         super().scale_lr(optim_wrapper, auto_scale_lr)
         if not (auto_scale_lr or {}).get('enable'):
@@ -118,6 +142,23 @@ class StrictRunner(Runner):
                 group['lr'] *= count
             if count > 1:
                 self.logger.info(f'Scaling the LR by {count} more, as one update takes {count} batches.')
+        loaded = self.world_size * self._train_dataloader_batch_size()
+        ratios = [count * loaded / auto_scale_lr['base_batch_size'] for _, count in list_accumulation(optim_wrapper)]
+        schedules = self.param_schedulers
+        if schedules is None:
+            return
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            by_name = isinstance(schedules, dict) and 'type' not in schedules
+            self.param_schedulers = {
+                name: _scale_schedule(schedules[name] if by_name else schedules, ratio)
+                for name, ratio in zip(optim_wrapper.keys(), ratios, strict=True)
+            }
+        else:
+            self.param_schedulers = _scale_schedule(schedules, ratios[0])
+
+    def _train_dataloader_batch_size(self) -> int:
+        loader = self._train_dataloader
+        return loader.batch_size if isinstance(loader, DataLoader) else loader['batch_size']
 
     def train(self) -> torch.nn.Module:
         """Train; returns the model."""
@@ -129,6 +170,8 @@ class StrictRunner(Runner):
                 self._resume = False
             else:
                 self._load_from, self._resume = str(latest[0]), True
+        if not any(isinstance(hook, PreemptionHook) for hook in self.hooks):
+            self.register_hook(PreemptionHook())
         with self._fast_matmul():
             return super().train()
 

@@ -199,7 +199,7 @@ class Colorizer:
         l = extract_l(photo.pixels)
         head = self._palette_head()
         scores = draw_variants(self.predict_scores(l[None, None]), head.colors, count, seed)
-        versions = head.mix(scores, head.temperature / self.vividness)
+        versions = self.network.mix_scores(scores, head.temperature / self.vividness)
         return [back(replace(photo, pixels=self.merge(l, self.edit_ab(ab), photo.pixels.dtype))) for ab in versions]
 
     def measure_doubt(self, image: Picture) -> np.ndarray:

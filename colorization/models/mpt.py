@@ -122,9 +122,7 @@ class MPT(nn.Module):
         Raises:
             TypeError: the network has the linear head.
         """
-        if not isinstance(self.to_ab, PaletteHead):
-            raise TypeError("this network has the linear head, which scores no colours; head='palette' does")
-        return self.to_ab.score(self.forward_color_maps(l))
+        return self._palette_head().score(self.forward_color_maps(l))
 
     def forward(
         self, l: Tensor, return_scores: bool = False, temperature: float | None = None
@@ -145,13 +143,33 @@ class MPT(nn.Module):
         """
         if return_scores or temperature is not None:
             z = self.forward_scores(l)
-            ab = self._enlarge(self.to_ab.mix(z, temperature), l)
+            ab = self.mix_scores(z, temperature)[..., : l.shape[-2], : l.shape[-1]]
             return (ab, z) if return_scores else ab
-        return self._enlarge(self.to_ab(self.forward_color_maps(l)), l)
-
-    @staticmethod
-    def _enlarge(ab: Tensor, l: Tensor) -> Tensor:
         # The linear head commutes with the upsampling of Eq. 11: both are linear and bilinear weights sum to one. So
-        # two maps are enlarged instead of K. The palette's mean is enlarged for the same reason, that it is cheap.
-        ab = F.interpolate(ab, scale_factor=4, mode='bilinear', align_corners=False)
-        return ab[..., : l.shape[-2], : l.shape[-1]]
+        # two maps are enlarged instead of K.
+        return _enlarge(self.to_ab(self.forward_color_maps(l)))[..., : l.shape[-2], : l.shape[-1]]
+
+    def mix_scores(self, z: Tensor, temperature: float | None = None) -> Tensor:
+        """Return the colours of scores, as `forward` does.
+
+        Args:
+            z: (B, K, h, w) float, what `forward_scores` gives, changed or not.
+            temperature: T of the palette head; None takes its own.
+
+        Returns:
+            ab: (B, 2, 4 h, 4 w) in Lab units.
+
+        Raises:
+            TypeError: the network has the linear head.
+            ValueError: the temperature is not a number above 0.
+        """
+        return _enlarge(self._palette_head().mix(z, temperature))
+
+    def _palette_head(self) -> PaletteHead:
+        if not isinstance(self.to_ab, PaletteHead):
+            raise TypeError("this network has the linear head, which scores no colours; head='palette' does")
+        return self.to_ab
+
+
+def _enlarge(ab: Tensor) -> Tensor:
+    return F.interpolate(ab, scale_factor=4, mode='bilinear', align_corners=False)

@@ -28,9 +28,10 @@ NOT_NEEDED = {
     'mmdet3d': {'open3d', 'plyfile', 'scikit-image', 'tensorboard'},
     'nuscenes-devkit': {'descartes', 'parameterized'},
     'lyft-dataset-sdk': {'opencv-python', 'flake8', 'pytest', 'black', 'plotly'},
+    'openvino': {'openvino-telemetry'},  # it reports to its makers
 }
 # What colorizing a photograph does without; pipeline.py reads the config of a training with mmengine, if one is named.
-NOT_FOR_INFERENCE = ('data', 'evaluation', 'hooks', 'losses', 'metrics', 'systems', 'pipeline.py')
+NOT_FOR_INFERENCE = ('benchmarks', 'data', 'evaluation', 'hooks', 'losses', 'metrics', 'systems', 'pipeline.py')
 # Upper bounds that are out of date: the pinned version was run.
 OUTDATED_BOUNDS = {'nuscenes-devkit': {'numpy', 'shapely'}}
 
@@ -243,11 +244,15 @@ def test_ranges_are_met_by_the_pins(distribution, name):
 @pytest.mark.parametrize(
     ('folder', 'apart', 'extras'),
     [
-        ('dualattn', ['dualattn/engine', 'dualattn/io', 'dualattn/commands'], []),
+        ('dualattn', ['dualattn/benchmarks', 'dualattn/engine', 'dualattn/io', 'dualattn/commands'], []),
+        # NATTEN and FlashWindowAttention, which it compares with, are for machines with a GPU and are not pinned
+        ('dualattn/benchmarks', ['dualattn/benchmarks/operators.py'], ['train']),
         ('dualattn/io', [], ['photos']),
         ('dualattn/engine', [], ['train']),
         ('dualattn/engine', [], ['transfer']),
-        ('colorization', [], ['evaluate', 'video', 'web', 'export']),
+        ('colorization', ['colorization/benchmarks'], ['evaluate', 'video', 'web', 'export']),
+        # DDColor's released code is no package of a registry
+        ('colorization/benchmarks', ['colorization/benchmarks/colorizers.py'], ['evaluate', 'export', 'dev']),
         ('colorization', [f'colorization/{name}' for name in NOT_FOR_INFERENCE], ['colorize']),
     ],
 )

@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # All that a machine with a GPU can say about the kernels: builds them, tests them, runs them under compute-sanitizer,
-# and measures them. Needs a CUDA toolkit and a python3 with torch, timm, pytest, pytest-timeout, tqdm and setuptools
-# (.venv is taken where there is one, PYTHON names another); no network.
+# measures them beside their peers, and trains with them. Needs a CUDA toolkit and a python3 with torch, timm, pytest,
+# pytest-timeout, tqdm and setuptools (.venv is taken where there is one, PYTHON names another); no network.
 #
 #   tools/check_gpu.sh [FOLDER [STEP ...]]
 #
-# FOLDER (default: $OUT, or work_dirs/check_gpu) receives summary.txt, log.txt and the measurements as JSON.
-# STEP is one or more of: build report tests sanitizer ops models bev; without any, all but bev run, which needs mmdet3d.
+# FOLDER (default: $OUT, or work_dirs/check_gpu) receives summary.txt, log.txt and below benchmarks/results the records
+# of `dualattn benchmark`, as they stand in this repository.
+# STEP is one or more of:
+#   build report tests sanitizer ops models   run without any step named
+#   colorize train                            need the packages of the extra `train`
+#   bev detectors                             need mmcv with its CUDA operators, mmdet, mmdet3d and spconv
+# NATTEN and FlashWindowAttention are measured where they are installed; the summary says so.
 # A step that fails does not stop the others; the exit status is 1 when one failed. A part of a step that takes longer
 # than STEP_LIMIT seconds (default 540) is ended: a kernel that hangs would take all the time there is.
 set -uo pipefail
@@ -57,7 +62,7 @@ sanitize() {
 export PYTHON sanitizer
 export -f needs_gpu sanitize
 
-run build build env DUALATTN_BUILD=cuda "$PYTHON" setup.py build_ext --inplace --force
+run build build env DUALATTN_BUILD=cuda "$PYTHON" setup.py egg_info build_ext --inplace --force
 run report gpu nvidia-smi
 run report report "$PYTHON" -m dualattn.ops
 run report kernels needs_gpu
@@ -67,15 +72,42 @@ run tests 'tests of the operators' "$PYTHON" -m pytest -q -m 'not gpu' tests/dua
 run sanitizer memcheck sanitize memcheck
 run sanitizer racecheck sanitize racecheck
 run sanitizer synccheck sanitize synccheck
-for dtype in bf16 fp32; do
-    run ops "operators, $dtype" "$PYTHON" tools/benchmark.py --json "$folder/ops_$dtype.json" \
-        ops --device cuda --batch 64 --dtype $dtype
+# measure STEP NAME SUITE ARGUMENT ...
+measure() {
+    local step=$1 name=$2
+    shift 2
+    run "$step" "$name" "$PYTHON" -m dualattn.commands.benchmark "$@" --device cuda --root "$folder"
+}
+
+# what beside torch's own ways (SDPA, FlexAttention, torch.compile) can be compared here
+peers="compiled flex"
+for peer in natten=natten flash-window=flash_window_attention; do
+    case $wanted in *" ops "*) ;; *) continue ;; esac
+    if "$PYTHON" -c "import ${peer#*=}" >>"$folder/log.txt" 2>&1; then
+        peers="$peers ${peer%=*}"
+    else
+        printf '%-28s %s\n' "peer ${peer%=*}" 'not installed, not measured' | tee -a "$folder/summary.txt"
+    fi
 done
-run models 'forward, bf16' "$PYTHON" tools/benchmark.py --json "$folder/backbone_bf16.json" \
-    backbone --device cuda --batch 64 --dtype bf16
-run models 'training step, bf16' "$PYTHON" tools/benchmark.py --json "$folder/train_bf16.json" \
-    train --device cuda --batch 64 --dtype bf16
-run bev "bird's-eye view, fp32" "$PYTHON" tools/benchmark.py --json "$folder/bev_fp32.json" bev --device cuda
+
+for dtype in bf16 fp32; do
+    # shellcheck disable=SC2086  # a list of names
+    measure ops "operators, $dtype" operators --batch 64 --dtype $dtype --peers $peers
+done
+measure models 'forward, bf16' backbones --batch 64 --dtype bf16
+measure models 'training step, bf16' backbones --batch 64 --dtype bf16 --what train
+measure models 'memory, bf16' memory --batches 64 --dtype bf16
+# MPT's paper: 45 frames a second on a V100
+measure colorize 'MPT, frames per second' colorizers --networks mpt_base packaged --sizes 256x256 512x512
+measure bev "bird's-eye view, fp32" bev
+measure detectors 'detectors' detectors
+
+# A few iterations of a training on the photographs that the packages ship: all GPUs through NCCL, then in fp16.
+gpus=$("$PYTHON" -c 'import torch; print(max(1, torch.cuda.device_count()))' 2>/dev/null || echo 1)
+demo=(configs/colorize/mpt_demo.py --cfg-options train_cfg.max_iters=20 train_cfg.val_interval=20)
+run train 'training, NCCL' "$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$gpus" \
+    tools/train.py "${demo[@]}" --launcher pytorch --work-dir "$folder/train_nccl"
+run train 'training, fp16 AMP' "$PYTHON" tools/train.py "${demo[@]}" --amp float16 --work-dir "$folder/train_fp16"
 
 echo "details in $folder"
 exit $failed

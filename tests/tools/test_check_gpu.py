@@ -1,9 +1,14 @@
 """The script for machines with a GPU, with stand-ins for all that it calls."""
 
+import importlib
 import os
+import re
+import shlex
 import subprocess
 
 import pytest
+
+from dualattn.commands.benchmark import make_parser
 
 
 @pytest.fixture
@@ -57,6 +62,35 @@ def test_every_step_runs_and_is_logged(check_gpu, tmp_path):
     log = (tmp_path / 'out' / 'log.txt').read_text()
     assert 'one GPU' in log
     assert 'DUALATTN_BUILD=cuda' in log
+    assert '--peers compiled flex natten flash-window --device cuda' in log
+    assert f'--root {tmp_path / "out"}' in log
+
+
+def test_peers_that_are_not_installed_are_named(check_gpu, tmp_path):
+    check_gpu('ops', broken='import natten')
+    assert 'peer natten                  not installed' in (tmp_path / 'out' / 'summary.txt').read_text()
+    assert '--peers compiled flex flash-window --device cuda' in (tmp_path / 'out' / 'log.txt').read_text()
+
+
+def test_measurements_are_arguments_of_the_suites(check_gpu, tmp_path):
+    """The stand-in for Python knows no suite; their parsers do."""
+    done, steps = check_gpu('ops', 'models', 'colorize', 'bev', 'detectors', 'train')
+    assert set(steps.values()) == {'ok'}
+    assert {'MPT, frames per second', 'detectors', 'training, NCCL', 'training, fp16 AMP'} <= set(steps)
+    suites = dict(
+        operators='dualattn.benchmarks.operators',
+        backbones='dualattn.benchmarks.backbones',
+        memory='dualattn.benchmarks.memory',
+        colorizers='colorization.benchmarks.colorizers',
+        bev='transfer.benchmarks.bev',
+        detectors='transfer.benchmarks.detectors',
+    )
+    lines = re.findall(r'-m dualattn.commands.benchmark (\S+) (.*)', (tmp_path / 'out' / 'log.txt').read_text())
+    assert {name for name, _ in lines} == set(suites)
+    for name, arguments in lines:
+        parser = make_parser(name, '', '')
+        importlib.import_module(suites[name]).add_arguments(parser)
+        assert parser.parse_args(shlex.split(arguments)).device == 'cuda'
 
 
 def test_a_failed_step_is_reported_and_does_not_stop_the_others(check_gpu):

@@ -4,44 +4,78 @@ import ctypes
 import gc
 import itertools
 import json
-import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch.profiler import ProfilerActivity, profile
-from tqdm import tqdm
+from dualattn.benchmarks.record import Timing
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     'DTYPES',
+    'dtype_of',
     'measure_peak_memory',
     'measure_resident_peak',
-    'name_machine',
-    'print_table',
     'profile_operators',
+    'read_status',
+    'summarize_seconds',
     'time_interleaved',
 ]
 
-DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+DTYPES = {'fp32': 'float32', 'fp16': 'float16', 'bf16': 'bfloat16'}
+
+
+def dtype_of(name: str) -> 'torch.dtype':
+    """Return the dtype of a name in `DTYPES`."""
+    import torch
+
+    return getattr(torch, DTYPES[name])
+
+
+def summarize_seconds(seconds: list[float], clock: str) -> Timing:
+    """Return the median and the quartiles of some rounds; numbers below a nanosecond count as one."""
+    seconds = [max(value, 1e-9) for value in seconds]
+    first, _, third = statistics.quantiles(seconds, n=4, method='inclusive') if len(seconds) > 1 else seconds * 3
+    return Timing(statistics.median(seconds), (first, third), len(seconds), clock)
 
 
 def time_interleaved(
-    sides: dict[str, Callable[[], object]], repeats: int, device: str = 'cpu', warm_up: int = 2
-) -> dict[str, float]:
-    """Run every side once a round and return the median seconds of each.
+    sides: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = 'cpu',
+    warm_up: int = 2,
+    clock: str = 'process',
+) -> dict[str, Timing]:
+    """Run every side once a round and return the seconds of each.
 
     A CPU is timed by the seconds that this process computed, summed over its threads: the figure of one thread then
-    does not depend on what else the machine does, as far as caches allow. A GPU is timed by its own events, with
-    nothing in its caches, and without the gaps in which it would wait for the CPU.
+    does not depend on what else the machine does, as far as caches allow. What other processes or disks do for a side
+    is seen by the clock on the wall alone. A GPU is timed by its own events, with nothing in its caches, and without
+    the gaps in which it would wait for the CPU.
+
+    Args:
+        sides: what to run, by name.
+        rounds: that count.
+        device: 'cpu' or a CUDA device.
+        warm_up: rounds before them.
+        clock: 'process' or 'wall', for a CPU.
     """
+    from tqdm import tqdm
+
     seconds = {name: [] for name in sides}
     queueing = dict.fromkeys(sides, 0.0)  # seconds that the CPU took for the call of the round before
     on_gpu = device.startswith('cuda')
-    flush = torch.zeros(2**26, device=device) if on_gpu else None  # 256 MiB, more than a cache holds
-    for round_ in tqdm(range(repeats + warm_up), leave=False, unit='round'):
+    read_clock = time.process_time if clock == 'process' else time.perf_counter
+    if on_gpu:
+        import torch
+
+        flush = torch.zeros(2**26, device=device)  # 256 MiB, more than a cache holds
+    for round_ in tqdm(range(rounds + warm_up), leave=False, unit='round', disable=None):
         for name, run in sides.items():
             if on_gpu:
                 flush.sum()
@@ -56,12 +90,12 @@ def time_interleaved(
                 end.synchronize()
                 elapsed = start.elapsed_time(end) / 1e3
             else:
-                begin = time.process_time()
+                begin = read_clock()
                 run()
-                elapsed = time.process_time() - begin
+                elapsed = read_clock() - begin
             if round_ >= warm_up:
                 seconds[name].append(elapsed)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: summarize_seconds(values, 'gpu' if on_gpu else clock) for name, values in seconds.items()}
 
 
 def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
@@ -70,6 +104,9 @@ def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
     It is what PyTorch's allocator counts. The resident memory of the process depends on what ran before: a heap keeps
     what was freed, and takes more where the next block does not fit.
     """
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
     if device.startswith('cuda'):
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
@@ -89,6 +126,8 @@ def measure_peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
 
 def profile_operators(run: Callable[[], object], most: int = 6) -> dict[str, float]:
     """Return the operators in which the CPU spends most of a run, with their shares of its time."""
+    from torch.profiler import ProfilerActivity, profile
+
     with profile(activities=[ProfilerActivity.CPU]) as record:
         run()
     seconds = {event.key: event.self_cpu_time_total for event in record.key_averages()}
@@ -107,31 +146,12 @@ def measure_resident_peak(run: Callable[[], object]) -> int | None:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what earlier runs freed may still be the process's, and would hide this one's
     reset.write_text('5')
-    before = _read_status('VmRSS')
+    before = read_status('VmRSS')
     run()
-    return _read_status('VmHWM') - before
+    return read_status('VmHWM') - before
 
 
-def _read_status(name: str) -> int:
+def read_status(name: str) -> int:
+    """Return a number of bytes that Linux notes about this process, such as 'VmRSS' or its peak, 'VmHWM'."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{name}:'))
-
-
-def name_machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        cpu = next(
-            (line.split(':', 1)[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')),
-            cpu,
-        )
-    if torch.cuda.is_available():
-        cpu = f'{torch.cuda.get_device_name()}, {cpu}'
-    return f'{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, {time.strftime("%Y-%m-%d")}'
-
-
-def print_table(heading: list[str], rows: list[list[str]]) -> None:
-    """Print a table in Markdown, as docs/benchmarks.md holds it."""
-    print(f'| {" | ".join(heading)} |\n|{"---|" * len(heading)}')
-    for row in rows:
-        print(f'| {" | ".join(row)} |')

@@ -1,0 +1,1 @@
+"""What `dualattn benchmark` measures of colorization: a module for each suite."""

@@ -1,0 +1,1 @@
+"""What `dualattn benchmark` measures of the backbone in classification and detection: a module for each suite."""

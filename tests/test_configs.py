@@ -34,6 +34,7 @@ from mmengine.runner import Runner
 from timm.data import create_transform
 from torch.utils.data import DataLoader
 
+from colorization.evaluation.papers import PAPER_TABLES
 from colorization.evaluation.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -323,6 +324,25 @@ def test_tables_are_tested_on_the_papers_images():
     for name, images in (('mpt_fca', 'val50k'), ('ddcolor_scale_4', 'val5k'), ('ddcolor_queries_50', 'val5k')):
         config = Config.fromfile(ROOT / 'configs' / 'colorize' / 'ablations' / f'{name}.py')
         assert config.test_protocol.startswith(f'ImageNet {images},'), name
+
+
+def test_every_row_of_the_papers_ablations_has_a_config_or_a_reason():
+    for name, table in PAPER_TABLES.items():
+        assert all((ROOT / path).is_file() for path in table.configs.values()), name
+        assert set(table.configs) <= set(table.rows) and set(table.refused) <= set(table.rows)
+        if name not in ('mpt-1', 'dd-1'):  # those compare other methods
+            assert {*table.configs, *table.refused} == set(table.rows), name
+    encoders = {
+        row: Config.fromfile(ROOT / path).model.generator for row, path in PAPER_TABLES['mpt-2'].configs.items()
+    }
+    assert {generator.encoder for generator in encoders.values()} == {
+        'resnet50',
+        'swin_tiny_patch4_window7_224',
+        'twins_svt_small',
+        'dualattn_mpt',
+    }
+    for row, generator in encoders.items():
+        assert generator.get('color_decoder', 'attention') == ('blocks' if 'blocks' in row else 'attention'), row
 
 
 def test_perceptual_losses_with_weights_of_a_package():

@@ -3,7 +3,15 @@
 from colorization.decoders.color_attention import ColorAttentionDecoder
 from colorization.decoders.color_query import ColorQueryDecoder
 from colorization.decoders.ddcolor_pixel import BlurredShuffleDecoder
+from colorization.decoders.encoder_blocks import EncoderBlockDecoder
 from colorization.decoders.palette import PaletteHead
 from colorization.decoders.pixel import PixelShuffleDecoder
 
-__all__ = ['BlurredShuffleDecoder', 'ColorAttentionDecoder', 'ColorQueryDecoder', 'PaletteHead', 'PixelShuffleDecoder']
+__all__ = [
+    'BlurredShuffleDecoder',
+    'ColorAttentionDecoder',
+    'ColorQueryDecoder',
+    'EncoderBlockDecoder',
+    'PaletteHead',
+    'PixelShuffleDecoder',
+]

@@ -2,7 +2,9 @@
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from timm.layers import LayerNorm2d
+from timm.models import is_model_in_modules
 from torch import Tensor
 
 from colorization.encoders.trunks import create_trunk
@@ -10,10 +12,17 @@ from colorization.encoders.trunks import create_trunk
 __all__ = ['PYRAMID_STRIDES', 'PyramidEncoder']
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
+# families that timm builds for one size unless told otherwise
+_FIXED_SIZE = {'swin_transformer', 'swin_transformer_v2'}
+# families that round sizes down, or refuse those that their stem does not divide, and that take a padded image instead
+_PADDED = {*_FIXED_SIZE, 'twins'}
 
 
 class PyramidEncoder(nn.Module):
     """A timm feature pyramid with a norm on each of its four maps (MPT Eq. 1, DDColor 3.1).
+
+    Swin and Twins see an image padded to multiples of 32 by its last row and column, and their maps are cropped, so
+    that they take any size as the others do.
 
     Args:
         name: a timm model name: dualattn_*, convnext_*, swin_*, ...
@@ -41,7 +50,11 @@ class PyramidEncoder(nn.Module):
         super().__init__()
         self.name = name
         self.norm_eval = norm_eval
-        self.trunk = create_trunk(name, weights, in_chans=in_chans, **(trunk_kwargs or {}))
+        trunk_kwargs = dict(trunk_kwargs or {})
+        if is_model_in_modules(name, _FIXED_SIZE):
+            trunk_kwargs.setdefault('strict_img_size', False)
+        self.multiple = PYRAMID_STRIDES[-1] if is_model_in_modules(name, _PADDED) else 1
+        self.trunk = create_trunk(name, weights, in_chans=in_chans, **trunk_kwargs)
         reductions = self.trunk.feature_info.reduction()
         missing = [stride for stride in PYRAMID_STRIDES if stride not in reductions]
         if missing:
@@ -73,16 +86,24 @@ class PyramidEncoder(nn.Module):
         Raises:
             ValueError: the model rounds sizes down, and one of the strides does not divide H or W.
         """
+        height, width = x.shape[-2:]
+        if self.multiple > 1:
+            x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode='replicate')
         features = self.trunk(x)
         features = [features[i] for i in self.indices]
         if self.channels_last_trunk:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
+        if self.multiple > 1:
+            features = [
+                feature[..., : -(-height // stride), : -(-width // stride)]
+                for feature, stride in zip(features, PYRAMID_STRIDES, strict=True)
+            ]
         if not torch.compiler.is_compiling():  # sizes may be symbols there
             for feature, stride in zip(features, PYRAMID_STRIDES, strict=True):
                 # a map that leaves pixels out would be stretched over them
-                if tuple(feature.shape[-2:]) != tuple(-(-side // stride) for side in x.shape[-2:]):
+                if tuple(feature.shape[-2:]) != tuple(-(-side // stride) for side in (height, width)):
                     raise ValueError(
-                        f'{self.name} maps {x.shape[-2]} x {x.shape[-1]} pixels to {feature.shape[-2]} x '
+                        f'{self.name} maps {height} x {width} pixels to {feature.shape[-2]} x '
                         f'{feature.shape[-1]} at stride {stride}; pad to multiples of {PYRAMID_STRIDES[-1]} for it'
                     )
         return [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]

@@ -18,6 +18,7 @@ class PaperTable:
         columns: the columns of each group, keys of `COLUMNS`.
         rows: method -> protocol -> numbers, in the order of `columns`; None where the paper has a dash.
         configs: the config of this repository for a row, where there is one.
+        refused: why a row has none.
     """
 
     title: str
@@ -25,6 +26,7 @@ class PaperTable:
     columns: tuple[str, ...]
     rows: dict[str, dict[str, tuple[float | None, ...]]]
     configs: dict[str, str]
+    refused: dict[str, str]
 
 
 def _parse(text: str, protocols: tuple[str, ...], width: int) -> dict[str, dict[str, tuple[float | None, ...]]]:
@@ -39,9 +41,16 @@ def _parse(text: str, protocols: tuple[str, ...], width: int) -> dict[str, dict[
     return rows
 
 
-def _table(title: str, protocols: str, columns: str, text: str, configs: dict[str, str] | None = None) -> PaperTable:
+def _table(
+    title: str,
+    protocols: str,
+    columns: str,
+    text: str,
+    configs: dict[str, str] | None = None,
+    refused: dict[str, str] | None = None,
+) -> PaperTable:
     names, headings = tuple(protocols.split()), tuple(columns.split())
-    return PaperTable(title, names, headings, _parse(text, names, len(headings)), configs or {})
+    return PaperTable(title, names, headings, _parse(text, names, len(headings)), configs or {}, refused or {})
 
 
 _ABLATIONS = 'configs/colorize/ablations/'
@@ -93,7 +102,15 @@ PAPER_TABLES = {
             'Twins-S, encoder blocks': f'{_ABLATIONS}mpt_twins_blocks.py',
             'Dual-Attention, Color-Attention': 'configs/colorize/mpt_base.py',
             'Dual-Attention, encoder blocks': f'{_ABLATIONS}mpt_blocks.py',
-            'Dual-Attention, CM': f'{_ABLATIONS}mpt_cm.py',
+        },
+        {
+            **{
+                name: "GLH-Transformer is ColorFormer's; MPT says no more of it than its name, so that anything built "
+                'here under that name would be another network'
+                for name in ('GLH, Color-Attention', 'GLH, encoder blocks', 'GLH, CM')
+            },
+            'Dual-Attention, CM': "CM is ColorFormer's memory of semantic-colour pairs, built beforehand from "
+            'ImageNet; MPT does not say how',
         },
     ),
     'mpt-3': _table(

@@ -10,7 +10,7 @@ from timm.layers import trunc_normal_
 from torch import Tensor
 
 from colorization.color import normalize_l
-from colorization.decoders import ColorAttentionDecoder, PaletteHead, PixelShuffleDecoder
+from colorization.decoders import ColorAttentionDecoder, EncoderBlockDecoder, PaletteHead, PixelShuffleDecoder
 from colorization.encoders import PyramidEncoder
 from colorization.palette import read_palette
 
@@ -36,6 +36,8 @@ class MPT(nn.Module):
             over K fixed colours, see `PaletteHead`.
         palette: file of the K colours from which the palette head starts; needed for training alone.
         temperature: T of the palette head.
+        color_decoder: 'attention' is Color-Attention; 'blocks' has as many blocks of the encoder's kind in its place
+            (MPT Table II, "w/o Color-Attention"), with no queries.
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without what matters
@@ -62,6 +64,7 @@ class MPT(nn.Module):
         head: Literal['linear', 'palette'] = 'linear',
         palette: str | None = None,
         temperature: float = 1.0,
+        color_decoder: Literal['attention', 'blocks'] = 'attention',
     ):
         super().__init__()
         self.inference_size = inference_size
@@ -82,17 +85,31 @@ class MPT(nn.Module):
             self.config.update(head=head, temperature=temperature)
         elif palette is not None or temperature != 1:
             raise ValueError("palette and temperature belong to head='palette'")
+        if color_decoder not in ('attention', 'blocks'):
+            raise ValueError(f"color_decoder has to be 'attention' or 'blocks', got {color_decoder!r}")
+        if color_decoder == 'blocks':
+            if head == 'palette':
+                raise ValueError("color_decoder='blocks' has no queries that could stand for the colours of a palette")
+            self.config.update(color_decoder=color_decoder)
         self.encoder = PyramidEncoder(
             encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs
         )
         self.pixel_decoder = PixelShuffleDecoder(self.encoder.chans, decoder_dims)
-        self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
+        if color_decoder == 'blocks':
+            own = {
+                name: value for name, value in (encoder_kwargs or {}).items() if name in ('attn_types', 'window_size')
+            }
+            self.color_decoder = EncoderBlockDecoder(encoder, decoder_dims[-1], depth, **own)
+            num_maps = decoder_dims[-1]
+        else:
+            self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
+            num_maps = num_queries
         if head == 'palette':
             self.to_ab = PaletteHead(decoder_dims[-1], num_queries, temperature)
             if palette is not None:
                 self.to_ab.set_palette(*read_palette(palette))
         else:
-            self.to_ab = nn.Conv2d(num_queries, 2, kernel_size=1)
+            self.to_ab = nn.Conv2d(num_maps, 2, kernel_size=1)
             # an untrained network is to answer gray rather than noise
             trunc_normal_(self.to_ab.weight, std=0.001)
             nn.init.zeros_(self.to_ab.bias)
@@ -104,11 +121,14 @@ class MPT(nn.Module):
             l: (B, 1, H, W) float in [0, 100].
 
         Returns:
-            (B, K, ceil(H / 4), ceil(W / 4)), Z_Coloredmap of Eq. 10.
+            (B, K, ceil(H / 4), ceil(W / 4)), Z_Coloredmap of Eq. 10. With color_decoder='blocks', C refined
+            maps instead.
         """
         memory = self.pixel_decoder(self.encoder(normalize_l(l)))
-        kernels = self.color_decoder(memory)
-        return torch.einsum('bkc,bchw->bkhw', kernels, memory)
+        decoded = self.color_decoder(memory)
+        if decoded.ndim == 4:  # blocks refine the memory itself
+            return decoded
+        return torch.einsum('bkc,bchw->bkhw', decoded, memory)
 
     def forward_scores(self, l: Tensor) -> Tensor:
         """Score the colours of the palette at each place: z of `PaletteHead`.

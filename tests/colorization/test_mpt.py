@@ -171,3 +171,46 @@ def test_critic_scores_patches_of_each_image_alone():
         moved = critic(torch.cat([rgb[:1] * 0.1, rgb[1:]]))
     assert scores.shape == (2, 1, 4, 6)
     assert (moved[0] - scores[0]).abs().max() > 1e-3
+
+
+# --- encoder blocks in the place of Color-Attention (Table II)
+
+TINY_ENCODERS = {
+    'dualattn_mpt': dict(depths=(1, 1, 1, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, window_size=4),
+    'swin_tiny_patch4_window7_224': dict(embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4),
+    'twins_svt_small': dict(depths=(1, 1, 2, 1), embed_dims=(8, 16, 32, 64), num_heads=(1, 1, 2, 2)),
+    'resnet10t': {},
+}
+
+
+@pytest.mark.parametrize('encoder', TINY_ENCODERS)
+def test_blocks_of_the_encoders_kind(encoder):
+    torch.manual_seed(0)
+    network = MPT(encoder=encoder, encoder_kwargs=TINY_ENCODERS[encoder], color_decoder='blocks', **SMALL)
+    nn.init.normal_(network.to_ab.weight)
+    for size in ((64, 64), (50, 70)):
+        ab = network(lightness(2, 1, *size))
+        assert ab.shape == (2, 2, *size)
+    ab.square().sum().backward()
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+    again = build_network(json.loads(json.dumps(network.config)))
+    again.load_state_dict(network.state_dict())
+    l = lightness(1, 1, 64, 64)
+    assert torch.equal(again.eval()(l), network.eval()(l))
+
+
+def test_blocks_follow_the_encoders_attentions():
+    kwargs = dict(TINY_ENCODERS['dualattn_mpt'], attn_types=('sda',))
+    network = MPT(encoder_kwargs=kwargs, color_decoder='blocks', **dict(SMALL, depth=3))
+    blocks = network.color_decoder.blocks
+    assert len(blocks) == 3 and all(len(block.block) == 1 for block in blocks)
+    assert blocks[0].block[0].attn.window_size == (4, 4)
+
+
+def test_blocks_that_cannot_be():
+    with pytest.raises(ValueError, match='no blocks of the kind of convnext_atto'):
+        MPT(encoder='convnext_atto', color_decoder='blocks', **SMALL)
+    with pytest.raises(ValueError, match='no queries'):
+        MPT(encoder_kwargs=TINY_ENCODERS['dualattn_mpt'], color_decoder='blocks', head='palette', **SMALL)
+    with pytest.raises(ValueError, match="'attention' or 'blocks'"):
+        MPT(color_decoder='memory', **SMALL)

@@ -8,13 +8,15 @@ from torch import nn
 from colorization.encoders import PYRAMID_STRIDES, PyramidEncoder
 
 TINY_DUALATTN = dict(depths=(1, 1, 1, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, window_size=4)
-TINY_SWIN = dict(img_size=64, embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=2)
+TINY_SWIN = dict(embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=2)
+TINY_TWINS = dict(depths=(1, 1, 2, 1), embed_dims=(8, 16, 32, 64), num_heads=(1, 1, 2, 2))
 TINY_CONVNEXT = dict(depths=(1, 1, 1, 1), dims=(8, 12, 16, 20))
 
 FAMILIES = {
     'dualattn_mpt': TINY_DUALATTN,
     'convnext_atto': TINY_CONVNEXT,
     'swin_tiny_patch4_window7_224': TINY_SWIN,  # NHWC
+    'twins_svt_small': TINY_TWINS,
     'tf_efficientnet_lite0': {},  # a map at stride 2 as well
     'resnet10t': {},
 }
@@ -45,12 +47,25 @@ def test_maps_are_the_trunks_own_normalised_over_channels(name):
 
 
 @pytest.mark.parametrize('size', [(33, 47), (32, 65), (70, 40)])
-@pytest.mark.parametrize('name', ['dualattn_mpt', 'tf_efficientnet_lite0', 'resnet10t'])
+@pytest.mark.parametrize(
+    'name',
+    ['dualattn_mpt', 'tf_efficientnet_lite0', 'resnet10t', 'swin_tiny_patch4_window7_224', 'twins_svt_small'],
+)
 def test_sizes_are_rounded_up(name, size):
     maps = PyramidEncoder(name, trunk_kwargs=FAMILIES[name]).eval()(torch.randn(1, 1, *size))
     assert [tuple(x.shape[-2:]) for x in maps] == [
         tuple(-(-side // stride) for side in size) for stride in PYRAMID_STRIDES
     ]
+
+
+@pytest.mark.parametrize('name', ['swin_tiny_patch4_window7_224', 'twins_svt_small'])
+def test_padding_is_the_last_row_and_column(name):
+    """What is cropped is what the trunk says of the image padded by hand; a size of its own is left alone."""
+    encoder = PyramidEncoder(name, trunk_kwargs=FAMILIES[name]).eval()
+    image = torch.randn(1, 1, 70, 40)
+    padded = nn.functional.pad(image, (0, 24, 0, 26), mode='replicate')
+    for found, whole, stride in zip(encoder(image), encoder(padded), PYRAMID_STRIDES, strict=True):
+        assert torch.equal(found, whole[..., : -(-70 // stride), : -(-40 // stride)])
 
 
 def test_a_trunk_that_rounds_down_says_what_to_do():

@@ -1,5 +1,5 @@
 # The training of the weights that ship with the package, first part: 96 px, a constant rate. The second part, from its
-# weights, is mpt_small_128.py.
+# weights, is mpt_small_finish.py.
 _base_ = [
     '../_base_/models/mpt_small.py',
     '../_base_/datasets/photos_pool.py',
@@ -8,5 +8,5 @@ _base_ = [
 ]
 optim_wrapper = dict(critic=None)
 param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.01, end=200)]
-train_cfg = dict(max_iters=4500, val_interval=500)
+train_cfg = dict(max_iters=2000, val_interval=500)
 default_hooks = dict(checkpoint=dict(interval=250))

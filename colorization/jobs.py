@@ -3,13 +3,16 @@
 import glob
 import os
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dualattn.io.photos import WRITE_FORMATS, list_images
 
 _NAMED_AT_MOST = 10
+# What can be written beside a colorized photograph, and how it ends; None as the photograph itself does. A version of
+# its own is 'variant1', 'variant2', ...
+BESIDE = {'compare': '.jpg', 'variants': '.jpg', 'doubt': '.jpg', 'variant': None}
 
 
 @dataclass(frozen=True)
@@ -19,17 +22,17 @@ class Job:
     Attributes:
         source: the photograph.
         target: its colorized copy.
-        pair: the picture of before and after, None if none is wanted.
+        beside: further pictures by what they show, see `BESIDE`.
     """
 
     source: Path
     target: Path
-    pair: Path | None = None
+    beside: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that the job writes."""
-        return (self.target,) if self.pair is None else (self.target, self.pair)
+        return (self.target, *self.beside.values())
 
     @property
     def is_done(self) -> bool:
@@ -43,7 +46,7 @@ def plan_jobs(
     recursive: bool = False,
     suffix: str = '',
     file_format: str | None = None,
-    compare: bool = False,
+    beside: Sequence[str] = (),
     overwrite: bool = False,
 ) -> tuple[list[Job], list[Path]]:
     """Give each photograph its outputs; any doubt about the names is an error before work starts.
@@ -54,7 +57,7 @@ def plan_jobs(
         recursive: search folders with their subfolders.
         suffix: added to the name of each output.
         file_format: suffix of the outputs without its dot; None keeps that of the input, or takes png.
-        compare: give each job a pair, NAME_compare.jpg beside its target.
+        beside: what else each job writes, NAME_compare.jpg and the like beside its target; see `BESIDE`.
         overwrite: allow outputs that exist, of one named photograph; of several they count as done.
 
     Returns:
@@ -67,35 +70,38 @@ def plan_jobs(
     """
     single = len(inputs) == 1 and os.path.isfile(inputs[0])
     if single and out.suffix and not out.is_dir():
-        jobs, earlier = [_with_pair(Path(inputs[0]), out, compare)], []
+        jobs, earlier = [_make_job(Path(inputs[0]), out, beside)], []
     elif out.suffix.lower() in WRITE_FORMATS and not out.is_dir():
         raise ValueError(f'{out} looks like a file, but several photographs may come: name a folder with -o')
     else:
-        jobs, earlier = _plan_folder(inputs, out, recursive, suffix, file_format, compare, overwrite)
+        jobs, earlier = _plan_folder(inputs, out, recursive, suffix, file_format, beside, overwrite)
     _check_outputs(jobs)
     if single and not overwrite:
-        for path in (job.outputs[-1] for job in jobs):  # a pair may be added to a target
-            if path.exists():
-                raise FileExistsError(f'{path} exists; use --overwrite to replace it')
+        for job in jobs:  # pictures may be added beside a target
+            if job.is_done:
+                raise FileExistsError(f'{job.outputs[-1]} exists; use --overwrite to replace it')
     return jobs, earlier
 
 
-def _with_pair(source: Path, target: Path, compare: bool) -> Job:
-    return Job(source, target, target.with_name(f'{target.stem}_compare.jpg') if compare else None)
+def _make_job(source: Path, target: Path, beside: Sequence[str]) -> Job:
+    endings = {kind: BESIDE[kind.rstrip('0123456789')] or target.suffix for kind in beside}
+    return Job(
+        source, target, {kind: target.with_name(f'{target.stem}_{kind}{ending}') for kind, ending in endings.items()}
+    )
 
 
-def _plan_folder(inputs, out, recursive, suffix, file_format, compare, overwrite) -> tuple[list[Job], list[Path]]:
+def _plan_folder(inputs, out, recursive, suffix, file_format, beside, overwrite) -> tuple[list[Job], list[Path]]:
     found: dict[Path, tuple[Job, str]] = {}  # by absolute path: a job, and the input that led to it
     for name in map(os.fspath, inputs):
         for source in list_images([name], recursive):
             inside = source.relative_to(name).parent if os.path.isdir(name) else Path()
             kept = source.suffix if source.suffix.lower() in WRITE_FORMATS else '.png'
             target = out / inside / f'{source.stem}{suffix}{f".{file_format}" if file_format else kept}'
-            found.setdefault(source.parent.resolve() / source.name, (_with_pair(source, target, compare), name))
+            found.setdefault(source.parent.resolve() / source.name, (_make_job(source, target, beside), name))
     # without their suffixes, as another --format may have been chosen then
     makers = defaultdict(set)
     for path, (job, _) in found.items():
-        for stem in (job.target.stem, f'{job.target.stem}_compare'):
+        for stem in (job.target.stem, *(f'{job.target.stem}_{kind}' for kind in (*BESIDE, *job.beside))):
             makers[job.target.parent.resolve() / stem].add(path)
 
     def is_output(path: Path, name: str) -> bool:

@@ -10,9 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dualattn.io.files import write_whole
 from dualattn.io.photos import Photo
+from dualattn.io.photos.photo import to_8_bit
 from dualattn.io.photos.writing import JPEG_SIDE
 
 GAP = 4
+GRID_SIDE = 640  # pixels
 BACKGROUND = 'white'
 INK = 'black'
 
@@ -82,3 +84,27 @@ def join_pair(before: Photo, after: Photo) -> Photo:
         size = [max(1, int(scale * side)) for side in pixels.shape[1::-1]]
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return Photo(pixels)
+
+
+def join_grid(photos: Sequence[Photo], columns: int = 3) -> Photo:
+    """Put photographs of one size into a grid, each at most `GRID_SIDE` pixels wide and high; the first is top left."""
+    scale = min(1.0, GRID_SIDE / max(photos[0].pixels.shape[:2]))
+    size = [max(1, int(scale * side)) for side in photos[0].pixels.shape[1::-1]]
+    tiles = [cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA) for photo in photos]
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    blank = np.full_like(tiles[0], np.iinfo(tiles[0].dtype).max)
+    tiles += [blank] * (rows * columns - len(tiles))
+    return Photo(np.vstack([np.hstack(tiles[row * columns : (row + 1) * columns]) for row in range(rows)]))
+
+
+def draw_doubt(photo: Photo, doubt: np.ndarray) -> Photo:
+    """Lay a map of doubt over a photograph: where it is sure it stays gray, where not it glows from violet to yellow.
+
+    Args:
+        photo: the photograph, H x W pixels.
+        doubt: (H, W) float in [0, 1].
+    """
+    gray = cv2.cvtColor(to_8_bit(photo.rgb), cv2.COLOR_RGB2GRAY)
+    glow = cv2.applyColorMap((doubt * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    return Photo((gray[..., None] * (1 - doubt[..., None]) + glow * doubt[..., None]).round().astype(np.uint8))

@@ -17,6 +17,8 @@ EPILOG = """examples:
       dualattn colorize scans --recursive -o colorized
   a pattern (quote it), results as JPEG named NAME_color.jpg, a before/after picture beside each
       dualattn colorize 'scans/19*.tif' -o colorized --format jpg --suffix _color --compare
+  stronger colours; six other plausible versions on one sheet, and a map of where the network is unsure
+      dualattn colorize grandma.jpg -o grandma_color.png --vividness 1.5 --variants 6 --doubt
   weights of your own training: its export, or a checkpoint with the config that made it
       dualattn colorize scans -o colorized --weights work_dirs/my_run/weights.safetensors
       dualattn colorize scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
@@ -41,6 +43,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
     parser.add_argument('--chroma', type=float, default=1.0, help='factor on the colours: 0.8 paler, 1.2 stronger')
+    parser.add_argument(
+        '--vividness',
+        type=float,
+        default=1.0,
+        help='how far the network decides for one colour instead of mixing all that are plausible (default: 1)',
+    )
+    parser.add_argument('--variants', type=int, default=0, metavar='N', help='also write N other plausible versions')
+    parser.add_argument('--variant-files', action='store_true', help='as files of their own, not as one sheet')
+    parser.add_argument('--seed', type=int, default=0, help='of the versions; the same seed draws the same ones')
+    parser.add_argument('--doubt', action='store_true', help='also write NAME_doubt.jpg: where the network is unsure')
     parser.add_argument('-r', '--recursive', action='store_true', help='search folders with their subfolders')
     parser.add_argument('--overwrite', action='store_true', help='replace outputs that exist')
     parser.add_argument('--format', choices=('png', 'jpg', 'webp', 'tif'), help='of outputs (default: as the input)')
@@ -48,6 +60,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--compare', action='store_true', help='also write NAME_compare.jpg: before and after')
     parser.add_argument('--max-megapixels', type=float, default=100, help='larger photographs are refused (100)')
     return parser.parse_args(argv)
+
+
+def list_beside(args: argparse.Namespace) -> list[str]:
+    """Return what is written beside each photograph.
+
+    Raises:
+        ValueError: the number of versions is negative, or files are asked of none.
+    """
+    if args.variants < 0 or (args.variant_files and not args.variants):
+        raise ValueError(f'--variants needs a number above 0, got {args.variants}')
+    singles = [f'variant{number}' for number in range(1, args.variants + 1)]
+    versions = singles if args.variant_files else ['variants'] * bool(args.variants)
+    return ['compare'] * args.compare + versions + ['doubt'] * args.doubt
 
 
 def make_folders(jobs):
@@ -64,11 +89,15 @@ def load_colorizer(args):
     """Build the colorizer that the arguments ask for."""
     import torch
 
-    from colorization.pipeline import Colorizer, read_network_config
+    from colorization.pipeline import Colorizer, has_palette, read_network_config
 
     config = read_network_config(args.config) if args.config else None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return Colorizer.from_pretrained(args.weights, config, size=args.size, device=device, chroma=args.chroma)
+    options = dict(size=args.size, device=device, chroma=args.chroma, vividness=args.vividness)
+    colorizer = Colorizer.from_pretrained(args.weights, config, **options)
+    if (args.variants or args.doubt) and not has_palette(colorizer.network):
+        raise ValueError('--variants and --doubt need weights with a palette head; these know one version alone')
+    return colorizer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +124,7 @@ def colorize(args: argparse.Namespace) -> int:
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
     try:
         jobs, earlier = plan_jobs(
-            args.inputs, args.out, args.recursive, args.suffix, args.format, args.compare, args.overwrite
+            args.inputs, args.out, args.recursive, args.suffix, args.format, list_beside(args), args.overwrite
         )
         make_folders(jobs)
         colorizer = load_colorizer(args)
@@ -110,7 +139,8 @@ def colorize(args: argparse.Namespace) -> int:
                     skipped += 1
                     continue
                 try:
-                    run_job(job, colorizer, args.overwrite, int(args.max_megapixels * 1e6))
+                    max_pixels = int(args.max_megapixels * 1e6)
+                    run_job(job, colorizer, args.overwrite, max_pixels, args.variants, args.seed)
                 except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
                     reason = str(error) or type(error).__name__
                     failed.append(reason if str(job.source) in reason else f'{job.source}: {reason}')

@@ -224,7 +224,7 @@ def test_weights_that_cannot_be_used(tool, photos, tmp_path, capsys, weights):
     for path, reason in (
         (tmp_path / 'none.pth', 'no such weights file'),
         (tmp_path / 'broken.safetensors', 'truncated'),
-        (photos / 'a.png', 'neither a safetensors nor a torch file'),
+        (photos / 'a.png', 'holds no weights'),
         (weights.with_suffix('.pth'), 'give the network config'),
     ):
         assert tool(photos / 'a.png', '-o', tmp_path / 'out.png', '--weights', path) == 2

@@ -20,6 +20,7 @@ from colorization.checkpoints import default_weights_path, load_network
 from colorization.decoders import PaletteHead
 from colorization.luminance import extract_l, join_luminance
 from colorization.pictures import Picture, open_picture
+from dualattn.configs import read_config
 from dualattn.io.photos.photo import Photo
 from dualattn.matmul import fast_matmul, find_product
 
@@ -57,10 +58,10 @@ def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read as a config, or has no model.generator.
     """
-    from mmengine.config import Config  # colorizing without a config does without mmengine
-
     try:
-        config = Config.fromfile(path, import_custom_modules=False)
+        config = read_config(path, import_modules=False)
+    except ImportError as error:  # colorizing without a config does without mmengine
+        raise ValueError(f"{path}: reading a config needs mmengine: pip install 'dualattn[train]'") from error
     except OSError:  # says itself that there is no such file, or that it is none of a config
         raise
     except Exception as error:  # a config is Python code, which can raise anything

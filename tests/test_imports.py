@@ -9,7 +9,7 @@ import pytest
 
 PACKAGES = ('dualattn', 'colorization', 'transfer')
 # what lies in the package of the backbone and is no part of it
-APART = ('dualattn.engine', 'dualattn.io', 'dualattn.commands', 'dualattn.benchmarks', 'dualattn.__main__')
+APART = tuple(f'dualattn.{name}' for name in ('engine', 'io', 'commands', 'benchmarks', 'configs', '__main__'))
 FOLDERS = (*PACKAGES, 'tools', 'tests')
 VAGUE_NAMES = {'utils', 'util', 'helpers', 'helper', 'common', 'misc'}
 
@@ -35,7 +35,7 @@ class Rule:
 
 RULES = (
     # the backbone stands alone, and is built from below: ops, layers, models
-    Rule('dualattn', only=('dualattn', 'torch', 'timm'), never=APART, apart=(*APART, 'dualattn.matmul')),
+    Rule('dualattn', only=('dualattn', 'torch', 'timm', 'setuptools'), never=APART, apart=(*APART, 'dualattn.matmul')),
     Rule('dualattn.matmul', only=('torch', 'dualattn.io.files')),  # which it loads when it writes what it measured
     Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
     Rule('dualattn.layers', never=('dualattn.models',)),
@@ -45,6 +45,7 @@ RULES = (
         only=('dualattn.io', 'torch', 'safetensors', 'PIL', 'numpy', 'imagecodecs', 'tifffile', 'pi_heif', 'rawpy'),
     ),
     Rule('dualattn.io.photos', never=('torch',)),
+    Rule('dualattn.commands', never=('colorization', 'transfer')),
     Rule('dualattn.engine', only=('dualattn.engine', 'dualattn.io', 'dualattn.matmul', 'torch', 'numpy', 'mmengine')),
     # colour and transfer do not see each other, and colour does without the compiled OpenMMLab packages
     Rule('colorization', never=('transfer', 'mmcv', 'mmdet', 'mmdet3d')),

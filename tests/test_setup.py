@@ -31,7 +31,17 @@ NOT_NEEDED = {
     'openvino': {'openvino-telemetry'},  # it reports to its makers
 }
 # What colorizing a photograph does without; pipeline.py reads the config of a training with mmengine, if one is named.
-NOT_FOR_INFERENCE = ('benchmarks', 'data', 'evaluation', 'hooks', 'losses', 'metrics', 'systems', 'pipeline.py')
+NOT_FOR_INFERENCE = (
+    'benchmarks',
+    'data',
+    'evaluation',
+    'hooks',
+    'losses',
+    'metrics',
+    'systems',
+    'complexity.py',
+    'commands/curve.py',
+)
 # Upper bounds that are out of date: the pinned version was run.
 OUTDATED_BOUNDS = {'nuscenes-devkit': {'numpy', 'shapely'}}
 
@@ -122,6 +132,7 @@ def test_built_package_holds_code_and_weights(tmp_path):
     expected |= {path.relative_to(ROOT).as_posix() for path in [*weights.glob('*.safetensors'), *weights.glob('*.md')]}
     csrc = [path for path in (ROOT / 'dualattn' / 'csrc').rglob('*') if path.is_file()]
     expected |= {path.relative_to(ROOT).as_posix() for path in csrc}
+    expected |= {'dualattn/.mim/model-index.yml'}
     configs = (ROOT / 'configs').rglob('*.py')
     expected |= {f'dualattn/.mim/configs/{path.relative_to(ROOT / "configs").as_posix()}' for path in configs}
     assert expected <= built
@@ -244,7 +255,7 @@ def test_ranges_are_met_by_the_pins(distribution, name):
 @pytest.mark.parametrize(
     ('folder', 'apart', 'extras'),
     [
-        ('dualattn', ['dualattn/benchmarks', 'dualattn/engine', 'dualattn/io', 'dualattn/commands'], []),
+        ('dualattn', [f'dualattn/{name}' for name in ('benchmarks', 'engine', 'io', 'commands', 'configs.py')], []),
         # NATTEN and FlashWindowAttention, which it compares with, are for machines with a GPU and are not pinned
         ('dualattn/benchmarks', ['dualattn/benchmarks/operators.py'], ['train']),
         ('dualattn/io', [], ['photos']),

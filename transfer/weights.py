@@ -9,6 +9,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
+from dualattn.configs import read_config
 from dualattn.io.weights import load_strictly, read_weights, select_prefix
 
 __all__ = ['check_init_cfg', 'load_init_cfg', 'load_trained', 'load_weights']
@@ -92,7 +93,7 @@ def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu'
         FileNotFoundError: there is no such config or checkpoint.
         CheckpointError: the checkpoint is broken or not of this config.
     """
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     init_default_scope(cfg.default_scope)
     weights = read_weights(checkpoint)
     for part in (cfg.model, *cfg.model.values()):  # the weights to begin a training with may be on another machine

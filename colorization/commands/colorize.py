@@ -11,8 +11,8 @@ from pathlib import Path
 from dualattn.commands.parser import CommandParser
 
 EPILOG = """examples:
-  one photograph, with the weights that ship with the package
-      dualattn colorize grandma.jpg -o grandma_color.png
+  one photograph, with the weights that ship with the package; makes grandma_color.jpg
+      dualattn colorize grandma.jpg
   a folder with its subfolders; run it again after an interruption, finished files are skipped
       dualattn colorize scans --recursive -o colorized
   a pattern (quote it), results as JPEG named NAME_color.jpg, a before/after picture beside each
@@ -37,7 +37,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ends the process with exit code 2 where it cannot be."""
     parser = CommandParser('colorize', __doc__, EPILOG)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
-    parser.add_argument('-o', '--out', required=True, type=Path, help='output file (for one INPUT file) or folder')
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        help='output file (for one INPUT file) or folder (default: NAME_color beside it, or the folder colorized)',
+    )
     parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
     parser.add_argument('--config', help='training config; its model.generator describes the network of --weights')
     parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
@@ -73,6 +78,15 @@ def list_beside(args: argparse.Namespace) -> list[str]:
     singles = [f'variant{number}' for number in range(1, args.variants + 1)]
     versions = singles if args.variant_files else ['variants'] * bool(args.variants)
     return ['compare'] * args.compare + versions + ['doubt'] * args.doubt
+
+
+def choose_output(inputs: Sequence[str], form: str | None) -> Path:
+    """Return where results go if nobody says: beside the one photograph, or in the folder `colorized`."""
+    photo = Path(inputs[0])
+    if len(inputs) > 1 or not photo.is_file():
+        return Path('colorized')
+    suffix = photo.suffix if photo.suffix.lower() in ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff') else '.png'
+    return photo.with_name(f'{photo.stem}_color{f".{form}" if form else suffix}')
 
 
 def make_folders(jobs):
@@ -122,6 +136,7 @@ def colorize(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format='%(message)s')
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
+    args.out = args.out or choose_output(args.inputs, args.format)
     try:
         jobs, earlier = plan_jobs(
             args.inputs, args.out, args.recursive, args.suffix, args.format, list_beside(args), args.overwrite

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualattn.commands.parser import CommandParser, suggest
+from dualattn.configs import find_config, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,8 @@ FLOPs are counted by fvcore as papers count them: a multiply-add is one. Convolu
 norms and poolings count; element-wise operations and softmax do not.
 """
 
+# functions (config, its name) -> (network, shape (C, H, W) of its input, name in the papers), or None for other kinds
+GROUP = 'dualattn.counters'
 # name: (height and width of the image, million parameters, billion FLOPs or None, source)
 PAPER = {
     'dualattn_tiny': ((224, 224), 28.7, 5.3, 'MPT Table V'),
@@ -87,33 +91,20 @@ def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tu
 def build_from_config(
     args: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> tuple[torch.nn.Module, list[int], str]:
-    """Build what a config describes; its input is MPT's 256 x 256, the classifier's, or Table VII's or X's."""
-    import timm
-    from mmengine.config import Config
-
+    """Build what a config describes; the package that its types belong to tells the input that papers count."""
     import dualattn.engine  # noqa: F401  silences warnings that are not the user's
 
-    if not Path(args.network).is_file():
-        parser.error(f'no config file at {args.network}')
-    if args.in_chans is not None:
-        parser.error('--in-chans is for a timm MODEL: the config tells the channels')
-    cfg = Config.fromfile(args.network)
-    model, name = cfg.get('model', {}), Path(args.network).stem
-    if 'generator' in model:
-        from colorization.models import build_network
-
-        generator = model.generator.to_dict()
-        generator.pop('encoder_weights', None)  # their values change no number, and the file may be missing
-        return build_network(generator), [1, 256, 256], name
-    if model.get('type') == 'ImageClassifier':
-        backbone = model.backbone.to_dict()
-        size = cfg.test_dataloader.dataset.transform.input_size
-        return timm.create_model(**{**backbone, 'pretrained': False}), [3, size, size], backbone['model_name']
-    if cfg.get('default_scope') == 'mmdet' and {'rpn_head', 'roi_head'} <= set(model):
-        from transfer.detection.complexity import TwoStageNetwork
-
-        size = (896, 896) if 'Cascade' in model.type else (800, 1280)
-        return TwoStageNetwork(cfg), [3, *size], name
+    try:
+        find_config(args.network)
+        if args.in_chans is not None:
+            parser.error('--in-chans is for a timm MODEL: the config tells the channels')
+        cfg = read_config(args.network)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    for entry in entry_points(group=GROUP):
+        counted = entry.load()(cfg, Path(args.network).stem)
+        if counted is not None:
+            return counted
     return parser.error(
         f'{args.network} is of another kind: there is a count for colorizers (model.generator), '
         'classifiers (ImageClassifier) and two-stage detectors of mmdet'

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -64,4 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint = '; no verb is declared here: install the package (pip install .) instead of running a bare checkout'
         print(f'dualattn: no verb {verb!r}{hint}', file=sys.stderr)
         return 2
-    return verbs[verb].load()(rest)
+    try:
+        return verbs[verb].load()(rest)
+    except BrokenPipeError:  # what reads our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

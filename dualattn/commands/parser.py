@@ -2,16 +2,23 @@
 
 import argparse
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ['CommandParser', 'add_options_argument', 'parse_options', 'suggest']
+__all__ = ['CommandParser', 'add_options_argument', 'describe', 'parse_options', 'suggest']
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return what to add to an error about an unknown name: the nearest known one, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f'; did you mean {near[0]}?' if near else ''
+
+
+def describe(error: Exception) -> str:
+    """Return the line that tells a user of an error; what an argument does wrong needs no name of a class."""
+    name = type(error).__name__
+    return str(error) if name in ('OptionError', 'ValueError') else f'{name}: {error}'
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -38,9 +45,13 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parse what is known; an unknown long option is told before a missing argument is."""
-        if args is not None and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
-            options = list(args)[: list(args).index('--')] if '--' in args else args
-            given = [str(option).partition('=')[0] for option in options if str(option).startswith('--')]
+        if args is not None:
+            options = [str(arg) for arg in args]
+            if '--' in options:
+                options = options[: options.index('--')]
+            if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+                options = list(itertools.takewhile(lambda option: option.startswith('-'), options))
+            given = [option.partition('=')[0] for option in options if option.startswith('--')]
             unknown = [
                 option for option in given if not any(name.startswith(option) for name in self._option_string_actions)
             ]
@@ -49,7 +60,7 @@ class CommandParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _refuse_unknown(self, unknown: Sequence[str]) -> None:
-        hint = suggest(unknown[0], self._option_string_actions) if unknown[0].startswith('-') else ''
+        hint = suggest(unknown[0], self._option_string_actions) if unknown[0].startswith('--') else ''
         self.error(f'unknown {", ".join(unknown)}{hint}')
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

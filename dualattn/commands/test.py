@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualattn.commands.parser import CommandParser, add_options_argument, parse_options
+from dualattn.commands.files import check_data
+from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
+from dualattn.configs import import_modules, read_config
+from dualattn.io.published import suggest_download
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -62,20 +65,20 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
         FileNotFoundError: there is no such config.
         OptionError: an argument does not fit the config.
     """
-    from mmengine.config import Config
-
-    from dualattn.engine import OptionError, check_options
-
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config, import_modules=False)
     # what training alone needs, such as the weights of a perceptual loss, must not stand in a test's way
     cfg.merge_from_dict(cfg.get('test_overrides', {}))
-    if options:
-        check_options(options, also_read=['test_protocol'], unread=UNREAD)
-        cfg.merge_from_dict(options)
+    cfg.merge_from_dict(options)
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'no checkpoint at {args.checkpoint}{suggest_download(args.checkpoint)}')
+    check_data(cfg, ['test_dataloader'])
+    # these take no time; what follows loads torch, mmengine and what the config imports
+    from dualattn.engine import OptionError, check_options
+
+    check_options(options, also_read=['test_protocol'], unread=UNREAD)
+    import_modules(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
-    if not Path(args.checkpoint).is_file():
-        raise OptionError(f'no checkpoint at {args.checkpoint}')
     if args.show_dir:
         if 'visualization' not in cfg.default_hooks:
             raise OptionError(f'--show-dir: {args.config} has no default_hooks.visualization that could draw')
@@ -119,9 +122,10 @@ def load_exported(runner: StrictRunner, path: str) -> None:
     """Load the weights of a detector or classifier from a .safetensors file, all or nothing."""
     from mmengine.model import is_model_wrapper
 
-    from transfer.weights import load_weights
+    from dualattn.io.weights import load_strictly, read_weights
 
-    load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, path)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_strictly(model, read_weights(path).tensors, path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,24 +134,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.out and not args.out.endswith('.pkl'):
         parser.error(f'--out takes a .pkl file, got {args.out}')
-    from mmengine.evaluator import DumpResults
-
-    from dualattn.engine import CheckpointError, DataError, OptionError, StrictRunner
-
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
+    except (FileNotFoundError, ValueError) as error:
+        print(describe(error), file=sys.stderr)
+        return 2
+    from mmengine.evaluator import DumpResults
+
+    from dualattn.engine import CheckpointError, DataError, StrictRunner
+
+    try:
         runner = StrictRunner.from_cfg(cfg)
         if args.checkpoint.endswith('.safetensors') and not is_colorizer(cfg):
             load_exported(runner, args.checkpoint)
         if is_colorizer(cfg) and not args.fid:
-            from colorization.metrics.fid import INCEPTION_URL
-
-            runner.logger.info(f'FID is not computed: it needs --fid FILE, the Inception of {INCEPTION_URL}')
+            runner.logger.info(
+                'FID is not computed: it needs --fid FILE, which `dualattn weights get inception` fetches'
+            )
         if args.out:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         runner.test()
-    except (FileNotFoundError, OptionError, CheckpointError, DataError) as error:
-        kind = '' if isinstance(error, OptionError) else f'{type(error).__name__}: '
-        print(f'{kind}{error}', file=sys.stderr)
+    except (FileNotFoundError, CheckpointError, DataError) as error:
+        print(describe(error), file=sys.stderr)
         return 2
     return 0

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualattn.commands.parser import CommandParser, add_options_argument, parse_options
+from dualattn.commands.files import check_data, check_weights_files
+from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
+from dualattn.configs import import_modules, read_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -28,6 +30,9 @@ EXAMPLES = """examples:
   torchrun --nproc-per-node 8 -m dualattn train configs/colorize/mpt_base.py --launcher pytorch \\
       --cfg-options train_dataloader.batch_size=2
 """
+# entries of a model that name files of weights: those of its losses, and those that a training begins with
+NEEDED = ('weights',)
+NEEDED_AT_FIRST = ('generator_weights', 'encoder_weights', 'checkpoint')
 
 
 def make_parser() -> CommandParser:
@@ -95,14 +100,17 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
         FileNotFoundError: there is no such config or checkpoint.
         OptionError: an argument does not fit the config.
     """
-    from mmengine.config import Config
-
+    cfg = read_config(args.config, options, import_modules=False)
+    # these take no time; what follows loads torch, mmengine and what the config imports
+    if args.resume and args.resume != 'auto' and not Path(args.resume).is_file():
+        raise FileNotFoundError(f'--resume: no checkpoint at {args.resume}')
+    check_data(cfg, ['train_dataloader', 'val_dataloader'] if cfg.get('val_cfg') else ['train_dataloader'])
+    # a checkpoint to go on from replaces what a training begins with
+    check_weights_files(cfg, NEEDED if args.resume or cfg.get('load_from') else [*NEEDED, *NEEDED_AT_FIRST])
     from dualattn.engine import OptionError, check_options
 
-    cfg = Config.fromfile(args.config)
-    if options:
-        check_options(options)
-        cfg.merge_from_dict(options)
+    check_options(options)
+    import_modules(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
@@ -116,8 +124,6 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     if args.resume == 'auto':
         cfg.resume = 'auto'  # StrictRunner looks in the work dir, for all processes
     elif args.resume:
-        if not Path(args.resume).is_file():
-            raise OptionError(f'--resume: no checkpoint at {args.resume}')
         cfg.load_from, cfg.resume = args.resume, True
     return cfg
 
@@ -131,26 +137,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     args = parser.parse_args(argv)
-    from mmengine.registry import RUNNERS
-
-    from dualattn.engine import (
-        CheckpointError,
-        DataError,
-        OptionError,
-        PreemptedError,
-        StrictRunner,
-        TrainingDivergedError,
-    )
-
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
+    except (FileNotFoundError, ValueError) as error:
+        print(describe(error), file=sys.stderr)
+        return 2
+    from mmengine.registry import RUNNERS
+
+    from dualattn.engine import CheckpointError, DataError, PreemptedError, StrictRunner, TrainingDivergedError
+
+    try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else StrictRunner.from_cfg(cfg)
         runner.train()
     except PreemptedError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except (FileNotFoundError, OptionError, CheckpointError, DataError, TrainingDivergedError) as error:
-        kind = '' if isinstance(error, OptionError) else f'{type(error).__name__}: '
-        print(f'{kind}{error}', file=sys.stderr)
+    except (FileNotFoundError, CheckpointError, DataError, TrainingDivergedError) as error:
+        print(describe(error), file=sys.stderr)
         return 2
     return 0

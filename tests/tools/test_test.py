@@ -119,7 +119,7 @@ def refuse(test, capsys):
 def test_a_checkpoint_needs_no_other_weights(test, config, weights, tmp_path):
     """What a fine-tuning began with is not asked for, and both kinds of file give the same numbers."""
     log, exported = test(config, weights)
-    assert log.count('FID is not computed: it needs --fid FILE, the Inception of https://') == 1
+    assert log.count('FID is not computed: it needs --fid FILE, which `dualattn weights get inception`') == 1
     state = {f'generator.{name}': tensor for name, tensor in load_network(weights).state_dict().items()}
     state['train_steps'] = torch.zeros((), dtype=torch.long)
     torch.save(dict(state_dict=state, meta={}), tmp_path / 'iter_1.pth')

@@ -374,7 +374,7 @@ def test_work_dir_is_named_after_the_config(tool, config, monkeypatch):
 def test_missing_data(train, refuse, tmp_path):
     message = refuse('run', options=[f'train_dataloader.dataset.data_root={tmp_path}/nowhere'])
     assert message.startswith('FileNotFoundError') and f'{tmp_path}/nowhere' in message
-    assert 'configs/colorize/mpt_demo.py' in message and 'train_dataloader.dataset.data_root' in message
+    assert 'colorize/mpt_demo.py' in message and 'train_dataloader.dataset.data_root' in message
 
 
 @pytest.mark.parametrize(
@@ -400,6 +400,8 @@ def test_options_that_nothing_reads(train, refuse, option):
 
 
 def test_printed_commands_work_as_they_stand(tool, repo_root, make_photos, tmp_path, monkeypatch):
+    for check in ('check_data', 'check_weights_files'):  # what a user has, and this machine has not
+        monkeypatch.setattr(tool, check, lambda *args: None)
     monkeypatch.chdir(repo_root)
     text = tool.EXAMPLES.replace('PHOTOS', str(tmp_path))
     commands = [shlex.split(line) for line in text.replace('\\\n', '').splitlines() if 'dualattn' in line]

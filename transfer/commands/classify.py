@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, describe
+from dualattn.configs import find_config
 
 EXAMPLES = """examples:
   dualattn classify dog.jpg cat.png --config configs/cls/dualattn_t_in1k.py \\
@@ -33,6 +34,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Classify photographs; see the exit codes in EXAMPLES."""
     args = parse_args(argv)
+    try:
+        find_config(args.config)
+        if not Path(args.checkpoint).exists():
+            raise FileNotFoundError(f'no checkpoint at {args.checkpoint}')
+    except FileNotFoundError as error:
+        print(describe(error), file=sys.stderr)
+        return 2
     import torch
 
     from dualattn.engine import CheckpointError, DataError
@@ -40,13 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
-        if not Path(args.config).is_file():
-            raise FileNotFoundError(f'no config file at {args.config}')
         from transfer.classification.inference import PhotoClassifier
 
         classifier = PhotoClassifier(args.config, args.checkpoint, device)
     except (FileNotFoundError, CheckpointError, DataError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        print(describe(error), file=sys.stderr)
         return 2
     results, failures = {}, []
     for path in args.photos:

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, describe
+from dualattn.configs import find_config, read_config
 
 EXAMPLES = """examples:
   # photographs, or all of a folder, with a detector that `dualattn train` has trained
@@ -41,14 +42,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def make_detector(args: argparse.Namespace):
     """Build the detector that the config is for, and tell which files it takes."""
+    find_config(args.config)
     import torch
-    from mmengine.config import Config
 
     from dualattn.engine import DataError
 
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'no config file at {args.config}')
-    scope = Config.fromfile(args.config).get('default_scope')
+    scope = read_config(args.config).get('default_scope')
     if scope == 'mmdet':
         from transfer.detection.inference import ImageDetector as Detector
     elif scope == 'mmdet3d':
@@ -57,6 +56,8 @@ def make_detector(args: argparse.Namespace):
         raise DataError(
             f"{args.config} is no config of a detector: its default_scope is {scope!r}, expected 'mmdet' or 'mmdet3d'"
         )
+    if not Path(args.checkpoint).exists():
+        raise FileNotFoundError(f'no checkpoint at {args.checkpoint}')
     options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Detector(args.config, args.checkpoint, device, **options), IMAGES if scope == 'mmdet' else CLOUDS
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         detector, suffixes = make_detector(args)
         inputs = list_inputs(args.inputs, suffixes, args.out)
     except (FileNotFoundError, CheckpointError, DataError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        print(describe(error), file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     failures = []

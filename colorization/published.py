@@ -1,0 +1,96 @@
+"""The published weights that configs of colorizers name; see `dualattn.io.published`.
+
+Sizes and hashes are those of the sources that are named; where no source gives them, there are none.
+"""
+
+from pathlib import Path
+
+from dualattn.io.published import PublishedFile
+
+__all__ = ['PACKAGED', 'PUBLISHED']
+
+PACKAGED = Path(__file__).resolve().parent / 'weights'  # what travels with this package
+_HUB = 'https://huggingface.co/piddnad/DDColor-models'
+_TORCHVISION = 'BSD-3-Clause (torchvision); trained on ImageNet'
+_PREFIX = 'the name of the file, which torch.hub checks'
+
+PUBLISHED = [
+    PublishedFile(
+        name='vgg19',
+        file='vgg19-dcbb9e9d.pth',
+        url='https://download.pytorch.org/models/vgg19-dcbb9e9d.pth',
+        licence=_TORCHVISION,
+        purpose='perceptual loss of MPT',
+        sha256='dcbb9e9d',
+        source=_PREFIX,
+    ),
+    PublishedFile(
+        name='vgg16_bn',
+        file='vgg16_bn-6c64b313.pth',
+        url='https://download.pytorch.org/models/vgg16_bn-6c64b313.pth',
+        licence=_TORCHVISION,
+        purpose='perceptual loss of DDColor',
+        sha256='6c64b313',
+        source=_PREFIX,
+    ),
+    PublishedFile(
+        name='inception',
+        file='weights-inception-2015-12-05-6726825d.pth',
+        url='https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
+        licence='Apache-2.0 (torch-fidelity; TensorFlow before)',
+        purpose='FID',
+        sha256='6726825d',
+        source=_PREFIX,
+    ),
+    PublishedFile(
+        name='convnext_tiny',
+        file='convnext_tiny_22k_224.pth',
+        url='https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth',
+        licence='MIT (facebookresearch/ConvNeXt); trained on ImageNet-22K',
+        purpose='encoder of DDColor-tiny before its training',
+    ),
+    PublishedFile(
+        name='convnext_large',
+        file='convnext_large_22k_224.pth',
+        url='https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth',
+        licence='MIT (facebookresearch/ConvNeXt); trained on ImageNet-22K',
+        purpose='encoder of DDColor-large before its training',
+    ),
+    PublishedFile(
+        name='ddcolor_modelscope',
+        file='ddcolor_modelscope.pth',
+        url=f'{_HUB}/resolve/main/ddcolor_modelscope.pth',
+        licence='Apache-2.0',
+        purpose="DDColor-large, the authors' default",
+        sha256='17c460d7e55b32a598370621d77173be59e03c24b0823f06821db23a50c263ce',
+        source=f'{_HUB}/blob/e9e7b527709c8aeb2f5e1bf701e72fd468a13baa/ddcolor_modelscope.pth',
+    ),
+    PublishedFile(
+        name='ddcolor_artistic',
+        file='ddcolor_artistic.pth',
+        url=f'{_HUB}/resolve/main/ddcolor_artistic.pth',
+        licence='Apache-2.0',
+        purpose='DDColor-large, trained without the colourfulness loss',
+        size=911_950_059,
+        sha256='a591ee5beedad36de703d8977e92d0c30c1eedc6453fd1b300f3b460842a23a9',
+        source=f'{_HUB}/commit/1969bc566dd63355b6eb8b909d28271e2230bfec',
+    ),
+    PublishedFile(
+        name='ddcolor_paper',
+        file='ddcolor_paper.pth',
+        url=f'{_HUB}/resolve/main/ddcolor_paper.pth',
+        licence='Apache-2.0',
+        purpose='DDColor-large as in the paper',
+        sha256='789781789db1bafc2165e1cf9658580f871cce64a81901ec49127877813f10b9',
+        source=f'{_HUB}/blob/e9e7b527709c8aeb2f5e1bf701e72fd468a13baa/ddcolor_paper.pth',
+    ),
+    PublishedFile(
+        name='ddcolor_paper_tiny',
+        file='ddcolor_paper_tiny.pth',
+        url=f'{_HUB}/resolve/main/ddcolor_paper_tiny.pth',
+        licence='Apache-2.0',
+        purpose='DDColor-tiny as in the paper',
+        sha256='81dd643904f4664c3718513e3320ae3db0c567f0d3e18398606659adee7bfc17',
+        source=f'{_HUB}/blob/e9e7b527709c8aeb2f5e1bf701e72fd468a13baa/ddcolor_paper_tiny.pth',
+    ),
+]

@@ -77,9 +77,11 @@ def plan_jobs(
         jobs, earlier = _plan_folder(inputs, out, recursive, suffix, file_format, beside, overwrite)
     _check_outputs(jobs)
     if single and not overwrite:
-        for job in jobs:  # pictures may be added beside a target
-            if job.is_done:
-                raise FileExistsError(f'{job.outputs[-1]} exists; use --overwrite to replace it')
+        for job in jobs:
+            there = [path for path in job.outputs if path.exists()]
+            # pictures may be added beside a target; without it, those that exist are somebody's
+            if there and (job.is_done or job.target not in there):
+                raise FileExistsError(f'{there[-1]} exists; use --overwrite to replace it')
     return jobs, earlier
 
 

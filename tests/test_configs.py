@@ -357,6 +357,14 @@ def test_perceptual_losses_with_weights_of_a_package():
     assert seen
 
 
+def test_colour_augmentation_changes_no_target_of_ddcolor():
+    for name in ('ddcolor_large', 'ddcolor_tiny', 'ddcolor_demo'):
+        cfg = Config.fromfile(ROOT / 'configs' / 'colorize' / f'{name}.py')
+        assert cfg.model.real_saturation == 1.2
+        assert 'ColorEnhance' not in [step.type for step in cfg.train_dataloader.dataset.augment]
+    assert 'real_saturation' not in Config.fromfile(ROOT / 'configs' / 'colorize' / 'mpt_base.py').model
+
+
 def test_mpt_base_is_the_papers_schedule(monkeypatch):
     """MPT IV-A."""
     cfg = Config.fromfile(ROOT / 'configs' / 'colorize' / 'mpt_base.py')

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel, ExponentialMovingAverage, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import MODELS
 from torch import Tensor
+from torchvision.transforms.v2.functional import adjust_saturation
 
 import colorization.losses  # noqa: F401  registers the losses
 from colorization.checkpoints import default_weights_path, load_network
@@ -65,6 +66,9 @@ class GANColorizer(BaseModel):
         weight_clip: bound on the critic's weights after each of its updates (0.01 in the paper that MPT cites); None
             leaves them free.
         critic_steps: updates of the critic for one of the generator.
+        real_saturation: saturation of the real image that the perceptual loss and the critic see, over its own (DDColor
+            4.1, colour augmentation "to real color images": 1.2 in the public training). The target of the losses on ab
+            and what the network sees stay as they are.
         ema_momentum: share of the new weights in the moving average that validation uses; None keeps no average.
         channels_last: keep the generator's kernels in the order that convolutions on CPUs and tensor cores prefer.
         torch_compile: compile generator and critic with torch.compile.
@@ -89,6 +93,7 @@ class GANColorizer(BaseModel):
         gradient_penalty: dict | None = None,
         weight_clip: float | None = None,
         critic_steps: int = 1,
+        real_saturation: float = 1.0,
         ema_momentum: float | None = None,
         channels_last: bool = False,
         torch_compile: bool = False,
@@ -128,6 +133,9 @@ class GANColorizer(BaseModel):
                     'generator_weights'
                 )
         self.gradient_penalty = None if gradient_penalty is None else MODELS.build(gradient_penalty)
+        if not 0 <= real_saturation < float('inf'):
+            raise ValueError(f'real_saturation has to be 0 or more, got {real_saturation}')
+        self.real_saturation = real_saturation
         self.weight_clip = weight_clip
         self.critic_steps = critic_steps
         self.ema_generator = None
@@ -162,12 +170,16 @@ class GANColorizer(BaseModel):
 
         log = {}
         if self.critic is not None:
-            log.update(self._update_critic(rgb, pred_rgb.detach(), optim_wrapper['critic']))
+            log.update(self._update_critic(self._as_shown(rgb), pred_rgb.detach(), optim_wrapper['critic']))
             if optim_wrapper['critic'].should_update():
                 self.train_steps += 1
         if generator_turn:
             log.update(self._update_generator(pred_ab, scores, ab, pred_rgb, rgb, optim_wrapper['generator']))
         return log
+
+    def _as_shown(self, rgb: Tensor) -> Tensor:
+        """Return the real images (B, 3, H, W) as the perceptual loss and the critic see them."""
+        return rgb if self.real_saturation == 1 else adjust_saturation(rgb, self.real_saturation)
 
     def _update_critic(self, rgb: Tensor, pred_rgb: Tensor, optim_wrapper) -> dict[str, Tensor]:
         with optim_wrapper.optim_context(self.critic):
@@ -215,7 +227,7 @@ class GANColorizer(BaseModel):
             head = _unwrap(self.generator).to_ab
             losses['loss_palette'] = self.palette_loss(scores, ab, head.colors, head.frequencies)
         if self.perceptual_loss is not None:
-            losses['loss_per'] = self.perceptual_loss(pred_rgb, rgb)
+            losses['loss_per'] = self.perceptual_loss(pred_rgb, self._as_shown(rgb))
         if self.critic is not None:
             # the critic is fixed here; its wrapper would wait for gradients that never come
             critic = _unwrap(self.critic).requires_grad_(False)

@@ -38,7 +38,6 @@ train_dataloader = dict(
         augment=[
             dict(type='torchvision/RandomCrop', size=128),
             dict(type='torchvision/RandomHorizontalFlip'),
-            dict(type='ColorEnhance', factor=1.2),
         ],
     ),
 )

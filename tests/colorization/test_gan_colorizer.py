@@ -63,6 +63,46 @@ def changed(module, before):
     return [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]
 
 
+# --- colour augmentation
+
+
+def test_colour_augmentation_is_of_the_real_image_of_two_losses(build, monkeypatch):
+    """DDColor 4.1, and its public code: factor * rgb + (1 - factor) * gray, for the critic and the perceptual loss."""
+    system = build(real_saturation=1.5, **ADVERSARY)
+    seen = {}
+
+    def spy(name, owner, attribute, index):
+        real = getattr(owner, attribute)
+        monkeypatch.setattr(
+            owner, attribute, lambda *args, **kwargs: seen.update({name: args[index]}) or real(*args, **kwargs)
+        )
+
+    class Distance(nn.Module):
+        def forward(self, pred_rgb, rgb):
+            seen['perceptual'] = rgb
+            return (pred_rgb - rgb).abs().mean()
+
+    system.perceptual_loss = Distance()
+    spy('critic', system.critic, 'forward', 0)
+    spy('pixel', system.pixel_loss, 'forward', 1)
+    spy('network', system.generator, 'forward', 0)
+    critic_update = system._update_critic
+    monkeypatch.setattr(system, '_update_critic', lambda rgb, *args: seen.update(real=rgb) or critic_update(rgb, *args))
+    data = batch(0)
+    rgb = torch.stack(data['inputs']) / 255
+    l, ab = rgb_to_lab(rgb)
+    system.train_step(data, optimizers(system))
+    gray = (rgb * torch.tensor([0.2989, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    vivid = (1.5 * rgb - 0.5 * gray).clamp(0, 1)
+    torch.testing.assert_close(seen['real'], vivid, rtol=0, atol=1e-3)
+    torch.testing.assert_close(seen['perceptual'], vivid, rtol=0, atol=1e-3)
+    assert (vivid - rgb).abs().max() > 0.1
+    torch.testing.assert_close(seen['pixel'], ab)
+    torch.testing.assert_close(seen['network'], l)
+    with pytest.raises(ValueError, match='0 or more'):
+        build(real_saturation=-1)
+
+
 # --- who changes
 
 

@@ -28,6 +28,8 @@ model = dict(
     ),
     adversarial_loss=dict(type='GANLoss', gan_type='vanilla', loss_weight=1.0),
     colorfulness_loss=dict(type='ColorfulnessLoss', loss_weight=0.5),
+    # colour augmentation, as the public training has it: of the real image that two of the losses see, of no target
+    real_saturation=1.2,
 )
 # a test needs the generator alone
 test_overrides = {

@@ -54,7 +54,7 @@ def make_network(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
 
     torch.manual_seed(0)
     if name == 'packaged colorizer':
-        from colorization.checkpoint import default_weights_path, load_network
+        from colorization.checkpoints import default_weights_path, load_network
 
         network = load_network(default_weights_path())
         side = getattr(network, 'inference_size', 256)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dualattn.layers.attention import FactorizedChannelAttention, SeparableDilatedAttention
 from dualattn.layers.stem import Downsample
+from dualattn.ops.library import is_transformed
 
-__all__ = ['ATTENTION_TYPES', 'DualAttnBlock', 'DualAttnStage', 'ResidualAttention']
+__all__ = ['ATTENTION_TYPES', 'DualAttnBlock', 'DualAttnStage', 'ResidualAttention', 'checkpoint_blocks']
 
 # the attentions of MPT Table III: separable dilated, dilated, factorized channel, channel
 ATTENTION_TYPES = ('sda', 'da', 'fca', 'ca')
@@ -65,11 +66,15 @@ class PiecewiseMlp(Mlp):
 
     @torch.jit.ignore
     def _forward_pieces(self, x: Tensor) -> Tensor:
-        tokens = x.reshape(-1, x.shape[-1])
-        out = torch.empty_like(tokens)
-        for source, target in zip(tokens.split(self.rows), out.split(self.rows), strict=True):
+        first, *others = x.reshape(-1, x.shape[-1]).split(self.rows)
+        head = self.fc2(self.act(self.fc1(first)))
+        # of the first result's kind: under vmap with mapped weights, of an ensemble, it is mapped where x is not
+        out = head.new_empty(x.shape[:-1].numel(), head.shape[-1])
+        targets = out.split(self.rows)
+        targets[0].copy_(head)
+        for source, target in zip(others, targets[1:], strict=True):
             target.copy_(self.fc2(self.act(self.fc1(source))))
-        return out.view(x.shape)
+        return out.view(*x.shape[:-1], head.shape[-1])
 
 
 class ResidualAttention(nn.Module):
@@ -175,6 +180,20 @@ class DualAttnBlock(nn.Sequential):
         )
 
 
+def checkpoint_blocks(blocks: nn.Sequential, x: Tensor) -> Tensor:
+    """Run blocks so that the backward pass computes each anew instead of keeping what it needs.
+
+    Under the transforms of torch.func and in forward-mode AD, where torch has no checkpointing, all is kept.
+
+    Args:
+        blocks: the blocks, one after the other.
+        x: (B, H, W, C) float.
+    """
+    if not torch.compiler.is_compiling() and is_transformed(x, *blocks.parameters()):
+        return blocks(x)
+    return checkpoint_seq(blocks, x)
+
+
 class DualAttnStage(nn.Module):
     """A downsampling convolution and the blocks at its resolution (a row of MPT Table VIII).
 
@@ -239,7 +258,7 @@ class DualAttnStage(nn.Module):
         """
         x = self.downsample(x.permute(0, 2, 3, 1))
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            x = checkpoint_seq(self.blocks, x)
+            x = checkpoint_blocks(self.blocks, x)
         else:
             x = self.blocks(x)
         return x.permute(0, 3, 1, 2)

@@ -1,11 +1,12 @@
 """Convolutions that lower the resolution, and the one rule for sides that a stride does not divide."""
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import get_act_layer, get_norm_layer
 from timm.models import register_notrace_function
 from torch import Tensor
+
+from dualattn.ops.capture import serves_any_size
 
 __all__ = ['ConvStem', 'Downsample', 'pad_to_multiple']
 
@@ -22,8 +23,8 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
         (B, C, ceil(H / multiple) * multiple, ceil(W / multiple) * multiple)
     """
     h, w = x.shape[-2:]
-    pad_h, pad_w = (multiple - h % multiple) % multiple, (multiple - w % multiple) % multiple
-    if pad_h > 0 or pad_w > 0:
+    pad_h, pad_w = (h + multiple - 1) // multiple * multiple - h, (w + multiple - 1) // multiple * multiple - w
+    if serves_any_size() or pad_h > 0 or pad_w > 0:
         x = F.pad(x, (0, pad_w, 0, pad_h))
     return x
 
@@ -58,8 +59,9 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, in_chans, H, W) float to (B, out_chans, ceil(H / stride), ceil(W / stride))."""
-        # NHWC memory from the first convolution on: the normalisation and all that follows would copy otherwise
-        x = self.conv(x.contiguous(memory_format=torch.channels_last))
+        # NHWC memory from the first convolution on: the normalisation and all that follows would copy otherwise. Not by
+        # `memory_format`, which vmap does not take.
+        x = self.conv(x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
         return self.conv2(self.act(self.norm(x)))
 
 

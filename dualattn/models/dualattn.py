@@ -168,6 +168,22 @@ class DualAttn(nn.Module):
             stage.grad_checkpointing = enable
 
     @torch.jit.ignore
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Accept the size of the images to come, of which nothing depends: every size is taken as it is.
+
+        Windows keep their G x G tokens and their weights. MPT (IV-E) trains another G for other images, 12 at 384
+        pixels: `img_size=384` when the model is created, or a variant `*_384`.
+
+        Args:
+            img_size: side, or (height, width), in pixels.
+
+        Raises:
+            ValueError: a side is not positive.
+        """
+        if min(to_2tuple(img_size)) < 1:
+            raise ValueError(f'img_size has to be positive, got {img_size}')
+
+    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """Return the last linear layer."""
         return self.head.fc
@@ -327,14 +343,25 @@ default_cfgs = generate_default_cfgs(
 
 def _create_dualattn(variant: str, pretrained: bool = False, **kwargs) -> DualAttn:
     out_indices = kwargs.pop('out_indices', tuple(range(len(kwargs['depths']))))
-    return build_model_with_cfg(
-        DualAttn,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(flatten_sequential=True, out_indices=out_indices),
-        **kwargs,
-    )
+    try:
+        return build_model_with_cfg(
+            DualAttn,
+            variant,
+            pretrained,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg=dict(flatten_sequential=True, out_indices=out_indices),
+            **kwargs,
+        )
+    except RuntimeError as error:
+        if 'No pretrained weights exist' not in str(error):
+            raise
+        published = [name for name, cfg in default_cfgs.items() if cfg.default.has_weights]
+        raise RuntimeError(
+            f'there are no published weights of {variant}, so pretrained=True has nothing to load. Weights of your '
+            "own: timm.create_model(..., pretrained=True, pretrained_cfg_overlay=dict(file='WEIGHTS')), which adapts "
+            'in_chans and num_classes, or checkpoint_path=WEIGHTS, which does not; random ones: pretrained=False; '
+            f'published are those of {", ".join(published) or "no variant yet"}'
+        ) from error
 
 
 @register_model

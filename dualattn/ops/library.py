@@ -1,4 +1,4 @@
-"""The compiled kernels as torch operators: schemas, fake kernels, gradients and autocast, each in one place.
+"""The compiled kernels as torch operators: schemas, fake kernels, derivatives, vmap, FLOPs, autocast.
 
 `dualattn/csrc/binding.cpp` implements these schemas for CPU and CUDA. Names and arguments of a schema are permanent:
 exported programs refer to them.
@@ -13,12 +13,17 @@ exported programs refer to them.
 
 import ctypes
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.library import Library, register_autograd, register_fake
+from torch._ops import OpOverload
+from torch.autograd import forward_ad
+from torch.library import Library, register_fake, register_vmap
+from torch.utils.flop_counter import register_flop_formula
 
+from dualattn.ops import reference
 from dualattn.ops.build import find_cached_kernels
 
 __all__ = [
@@ -27,6 +32,7 @@ __all__ = [
     'has_cuda_kernels',
     'has_photo_kernels',
     'is_loaded',
+    'is_transformed',
     'select_cpu_instruction_set',
 ]
 
@@ -95,47 +101,167 @@ def _join_lightness_fake(
     return l.new_empty(*l.shape, 3, dtype=torch.uint8 if levels == 255 else torch.uint16)
 
 
-# --- gradients
+# --- derivatives
+#
+# The kernels know the first derivative in reverse mode. What asks for another one, forward mode, the transforms of
+# torch.func, or a derivative of a derivative, gets the operator's plain PyTorch form, which torch differentiates in
+# every way. The choice is made below autocast and above the kernels, so that calls of torch.ops take it as well; it is
+# therefore written as a kernel of the key Autograd and not by torch.library.register_autograd, whose kernel drops the
+# tangents of forward mode without a word.
 
 
-def _sda_setup_context(ctx, inputs, output) -> None:
-    qkv, *ctx.arguments = inputs
-    if ctx.needs_input_grad[0]:
+def is_transformed(*tensors: Tensor) -> bool:
+    """Tell whether a transform of torch.func is at work, or a tensor carries a tangent of forward-mode AD."""
+    if torch._C._are_functorch_transforms_active():  # there is no public name for this
+        return True
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
+
+
+def _needs_gradient(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _call_kernel(operator: OpOverload, *arguments):
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*arguments)
+
+
+def _pull_back(function: Callable[[Tensor], Tensor], qkv: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient with respect to `qkv` in a form that torch can differentiate again."""
+    with torch.enable_grad():
+        source = qkv if qkv.requires_grad else qkv.detach().requires_grad_()
+        (grad_qkv,) = torch.autograd.grad(function(source), source, grad, create_graph=True)
+    return grad_qkv
+
+
+class _SeparableDilated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, qkv: Tensor, *arguments) -> Tensor:
         ctx.save_for_backward(qkv)
+        ctx.arguments = arguments
+        return _call_kernel(torch.ops.dualattn.sda.default, qkv, *arguments)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (qkv,) = ctx.saved_tensors
+        return torch.ops.dualattn.sda_backward(grad, qkv, *ctx.arguments), None, None, None, None
 
 
-def _sda_autograd(ctx, grad: Tensor):
-    (qkv,) = ctx.saved_tensors
-    return torch.ops.dualattn.sda_backward(grad, qkv, *ctx.arguments), None, None, None, None
-
-
-def _fca_setup_context(ctx, inputs, output) -> None:
-    qkv, *ctx.arguments = inputs
-    _, attention = output
-    ctx.mark_non_differentiable(attention)
-    ctx.set_materialize_grads(False)  # no map of zeros as the gradient of the attention
-    if ctx.needs_input_grad[0]:
+class _FactorizedChannel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, qkv: Tensor, *arguments) -> tuple[Tensor, Tensor]:
+        out, attention = _call_kernel(torch.ops.dualattn.fca.default, qkv, *arguments)
+        ctx.mark_non_differentiable(attention)
+        ctx.set_materialize_grads(False)  # no map of zeros as the gradient of the attention
         ctx.save_for_backward(qkv, attention)
+        ctx.arguments = arguments
+        return out, attention
+
+    @staticmethod
+    def backward(ctx, grad: Tensor | None, grad_attention: None):
+        if grad is None:
+            return None, None, None
+        qkv, attention = ctx.saved_tensors
+        return torch.ops.dualattn.fca_backward(grad, qkv, attention, *ctx.arguments), None, None
 
 
-def _fca_autograd(ctx, grad: Tensor | None, grad_attention: None):
-    if grad is None:
-        return None, None, None
-    qkv, attention = ctx.saved_tensors
-    return torch.ops.dualattn.fca_backward(grad, qkv, attention, *ctx.arguments), None, None
+def _sda(qkv: Tensor, grid_h: int, grid_w: int, heads: int, scale: float) -> Tensor:
+    if is_transformed(qkv):
+        return reference.separable_dilated_attention(qkv, (grid_h, grid_w), heads, scale)
+    if _needs_gradient(qkv):
+        return _SeparableDilated.apply(qkv, grid_h, grid_w, heads, scale)
+    return _call_kernel(torch.ops.dualattn.sda.default, qkv, grid_h, grid_w, heads, scale)
 
 
-def _refuse_second_derivative(ctx, grad: Tensor):
-    raise NotImplementedError(
-        'the compiled attention kernels have no second derivative; '
-        'set DUALATTN_BACKEND=reference to differentiate twice'
-    )
+def _sda_backward(grad: Tensor, qkv: Tensor, grid_h: int, grid_w: int, heads: int, scale: float) -> Tensor:
+    if is_transformed(grad, qkv) or _needs_gradient(grad, qkv):
+        return _pull_back(lambda x: reference.separable_dilated_attention(x, (grid_h, grid_w), heads, scale), qkv, grad)
+    return _call_kernel(torch.ops.dualattn.sda_backward.default, grad, qkv, grid_h, grid_w, heads, scale)
 
 
-register_autograd('dualattn::sda', _sda_autograd, setup_context=_sda_setup_context, lib=LIBRARY)
-register_autograd('dualattn::fca', _fca_autograd, setup_context=_fca_setup_context, lib=LIBRARY)
-register_autograd('dualattn::sda_backward', _refuse_second_derivative, lib=LIBRARY)
-register_autograd('dualattn::fca_backward', _refuse_second_derivative, lib=LIBRARY)
+def _fca(qkv: Tensor, groups: int, scale: float) -> tuple[Tensor, Tensor]:
+    if is_transformed(qkv):
+        return reference.attend_between_channels(qkv, groups, scale)
+    if _needs_gradient(qkv):
+        return _FactorizedChannel.apply(qkv, groups, scale)
+    return _call_kernel(torch.ops.dualattn.fca.default, qkv, groups, scale)
+
+
+def _fca_backward(grad: Tensor, qkv: Tensor, attention: Tensor, groups: int, scale: float) -> Tensor:
+    if is_transformed(grad, qkv) or _needs_gradient(grad, qkv):
+        return _pull_back(lambda x: reference.factorized_channel_attention(x, groups, scale), qkv, grad)
+    return _call_kernel(torch.ops.dualattn.fca_backward.default, grad, qkv, attention, groups, scale)
+
+
+LIBRARY.impl('sda', _sda, 'Autograd')
+LIBRARY.impl('sda_backward', _sda_backward, 'Autograd')
+LIBRARY.impl('fca', _fca, 'Autograd')
+LIBRARY.impl('fca_backward', _fca_backward, 'Autograd')
+
+
+# --- vmap: the mapped dimension joins the batch, and one call of the kernel serves all
+
+
+def _join_batch(tensor: Tensor, in_dim: int | None, size: int) -> Tensor:
+    tensor = tensor.expand(size, *tensor.shape) if in_dim is None else tensor.movedim(in_dim, 0)
+    return tensor.flatten(0, 1)
+
+
+def _register_vmap(name: str) -> None:
+    operator = getattr(torch.ops.dualattn, name)
+
+    def mapped(info, in_dims, *arguments):
+        size = info.batch_size
+        joined = [
+            _join_batch(argument, in_dim, size) if isinstance(argument, Tensor) else argument
+            for argument, in_dim in zip(arguments, in_dims, strict=True)
+        ]
+        outputs = operator(*joined)
+        if isinstance(outputs, Tensor):
+            return outputs.unflatten(0, (size, outputs.shape[0] // size)), 0
+        return tuple(out.unflatten(0, (size, out.shape[0] // size)) for out in outputs), (0,) * len(outputs)
+
+    register_vmap(f'dualattn::{name}', mapped, lib=LIBRARY)
+
+
+for _name in ('sda', 'sda_backward', 'fca', 'fca_backward'):
+    _register_vmap(_name)
+
+
+# --- FLOPs for torch.utils.flop_counter: the matrix products of the plain form, so that a count is the same whatever
+# backend runs. Padded windows count whole, and products that a kernel repeats in its backward pass count once.
+
+
+def _count_sda(qkv: Sequence[int], grid_h: int, grid_w: int, heads: int, *_, **__) -> int:
+    b, h, w, c3 = qkv
+    tokens = grid_h * grid_w
+    windows = b * -(-h // grid_h) * -(-w // grid_w)
+    return 2 * 2 * windows * tokens * tokens * (c3 // 3)  # Q K^T and P V
+
+
+def _count_fca(qkv: Sequence[int], groups: int, *_, **__) -> int:
+    b, h, w, c3 = qkv
+    return 2 * 2 * b * h * w * (c3 // 3) * (c3 // 3 // groups)  # Q^T K and V P^T
+
+
+@register_flop_formula(torch.ops.dualattn.sda)
+def _count_sda_forward(qkv: Sequence[int], *arguments, **_) -> int:
+    return _count_sda(qkv, *arguments)
+
+
+@register_flop_formula(torch.ops.dualattn.sda_backward)
+def _count_sda_backward(grad: Sequence[int], qkv: Sequence[int], *arguments, **_) -> int:
+    return 2 * _count_sda(qkv, *arguments)  # each product has two gradients
+
+
+@register_flop_formula(torch.ops.dualattn.fca)
+def _count_fca_forward(qkv: Sequence[int], *arguments, **_) -> int:
+    return _count_fca(qkv, *arguments)
+
+
+@register_flop_formula(torch.ops.dualattn.fca_backward)
+def _count_fca_backward(grad: Sequence[int], qkv: Sequence[int], attention: Sequence[int], *arguments, **_) -> int:
+    return 2 * _count_fca(qkv, *arguments)
 
 
 # --- autocast: like a matrix product, the operators run in the lower precision

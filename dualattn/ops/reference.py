@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from timm.models import register_notrace_function
 from torch import Tensor
 
+from dualattn.ops.capture import is_exporting, serves_any_size
+
 __all__ = ['factorized_channel_attention', 'separable_dilated_attention']
 
 
@@ -24,6 +26,35 @@ def _real_keys(h: int, w: int, grid: tuple[int, int], device: torch.device) -> T
     real = rows[:, None] & cols[None, :]
     # (gh * sh, gw * sw) -> (sh * sw, 1, 1, gh * gw)
     return real.view(gh, sh, gw, sw).permute(1, 3, 0, 2).reshape(sh * sw, 1, 1, gh * gw)
+
+
+def _attend_by_index(qkv: Tensor, window_size: tuple[int, int], num_heads: int, scale: float) -> Tensor:
+    """Compute `separable_dilated_attention` by looking tokens up instead of padding and reshaping.
+
+    For torch.export, which cannot see that a padded side, a symbol rounded up to a multiple of G, splits into G parts.
+    """
+    _, h, w, c3 = qkv.shape
+    gh, gw = window_size
+    sh, sw = (h + gh - 1) // gh, (w + gw - 1) // gw
+
+    def count(stop: int) -> Tensor:
+        return torch.arange(stop, device=qkv.device)
+
+    rows = count(gh)[:, None] * sh + count(sh)  # (gh, sh), of which map row each row of each window is
+    cols = count(gw)[:, None] * sw + count(sw)
+    qkv = qkv.contiguous()[:, rows.clamp(max=h - 1)][:, :, :, cols.clamp(max=w - 1)]
+    # (B, gh, sh, gw, sw, 3 * heads * D) -> (3, B, heads, sh, sw, gh * gw, D); symbols stand together, so that torch
+    # can follow them through a matrix product
+    qkv = qkv.unflatten(-1, (3, num_heads, c3 // (3 * num_heads))).permute(5, 0, 6, 2, 4, 1, 3, 7).flatten(5, 6)
+    q, k, v = qkv.unbind(0)
+    attn = (q * scale) @ k.transpose(-2, -1)
+    real = (rows < h)[:, :, None, None] & (cols < w)
+    real = real.permute(1, 3, 0, 2).flatten(2).unsqueeze(2)  # (sh, sw, 1, gh * gw)
+    out = attn.masked_fill(~real, float('-inf')).softmax(dim=-1) @ v
+    # (B, heads, sh, sw, gh * gw, D) -> (B, gh, sh, gw, sw, C) -> (B, H, W, C)
+    out = out.unflatten(4, (gh, gw)).permute(0, 4, 2, 5, 3, 1, 6).flatten(5)
+    row, col = count(h) // sh, count(w) // sw
+    return out[:, row, count(h) - row * sh][:, :, col, count(w) - col * sw]
 
 
 @register_notrace_function  # the padding depends on H and W
@@ -50,10 +81,13 @@ def separable_dilated_attention(qkv: Tensor, window_size: tuple[int, int], num_h
     if c3 % (3 * num_heads) != 0:
         raise ValueError(f'qkv has to hold 3 * {num_heads} heads of equal width, got {c3} channels')
     d = c3 // (3 * num_heads)
+    if not torch.jit.is_scripting():  # noqa: SIM102  a script leaves out this block, not a part of a condition
+        if is_exporting():
+            return _attend_by_index(qkv, window_size, num_heads, scale)
     gh, gw = window_size
     sh, sw = (h + gh - 1) // gh, (w + gw - 1) // gw
     pad_h, pad_w = gh * sh - h, gw * sw - w
-    padded = pad_h > 0 or pad_w > 0
+    padded = serves_any_size() or pad_h > 0 or pad_w > 0
     if padded:
         qkv = F.pad(qkv, (0, 0, 0, pad_w, 0, pad_h))
 
@@ -82,6 +116,24 @@ def _channel_logits(q: Tensor, k: Tensor) -> Tensor:
         return q.transpose(-2, -1) @ k
 
 
+def attend_between_channels(qkv: Tensor, num_groups: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Compute `factorized_channel_attention` and give its weights as well, as the compiled operator does.
+
+    Returns:
+        (B, H, W, C), the dtype of `qkv`; and the softmax (B, groups, M, M), key channel first, float32 at least.
+    """
+    b, h, w, c3 = qkv.shape
+    if c3 % (3 * num_groups) != 0:
+        raise ValueError(f'qkv has to hold 3 * {num_groups} groups of equal width, got {c3} channels')
+    m = c3 // (3 * num_groups)
+    # (B, H, W, 3 * groups * M) -> (3, B, groups, N, M)
+    q, k, v = qkv.reshape(b, h * w, 3, num_groups, m).permute(2, 0, 3, 1, 4).unbind(0)
+    attn = (_channel_logits(q, k) * scale).softmax(dim=-1)
+    out = v @ attn.to(qkv.dtype).transpose(-2, -1)
+    # (B, groups, N, M) -> (B, H, W, groups * M)
+    return out.permute(0, 2, 1, 3).reshape(b, h, w, num_groups * m), attn.transpose(-2, -1)
+
+
 @register_notrace_function  # reshapes with H and W
 def factorized_channel_attention(qkv: Tensor, num_groups: int, scale: float) -> Tensor:
     """Attend between the channels of each group, over all tokens of the map.
@@ -100,13 +152,4 @@ def factorized_channel_attention(qkv: Tensor, num_groups: int, scale: float) -> 
     Raises:
         ValueError: the channels of `qkv` are no multiple of 3 * num_groups.
     """
-    b, h, w, c3 = qkv.shape
-    if c3 % (3 * num_groups) != 0:
-        raise ValueError(f'qkv has to hold 3 * {num_groups} groups of equal width, got {c3} channels')
-    m = c3 // (3 * num_groups)
-    # (B, H, W, 3 * groups * M) -> (3, B, groups, N, M)
-    q, k, v = qkv.reshape(b, h * w, 3, num_groups, m).permute(2, 0, 3, 1, 4).unbind(0)
-    attn = (_channel_logits(q, k) * scale).softmax(dim=-1).to(qkv.dtype)
-    out = v @ attn.transpose(-2, -1)
-    # (B, groups, N, M) -> (B, H, W, groups * M)
-    return out.permute(0, 2, 1, 3).reshape(b, h, w, num_groups * m)
+    return attend_between_channels(qkv, num_groups, scale)[0]

@@ -7,10 +7,10 @@ import torch.nn as nn
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import calculate_drop_path_rates, trunc_normal_
-from timm.models import checkpoint_seq
 from torch import Tensor
 
 from dualattn.layers import Downsample, DualAttnBlock
+from dualattn.layers.blocks import checkpoint_blocks
 from dualattn.layers.stem import pad_to_multiple
 from transfer.weights import check_init_cfg, load_init_cfg
 
@@ -134,6 +134,6 @@ class DualAttnBEV(BaseModule):
         for i, blocks in enumerate(self.stages):
             if i > 0:
                 x = self.downsamples[i - 1](x)
-            x = checkpoint_seq(blocks, x) if self.with_cp and torch.is_grad_enabled() else blocks(x)
+            x = checkpoint_blocks(blocks, x) if self.with_cp and torch.is_grad_enabled() else blocks(x)
             outs.append(x.permute(0, 3, 1, 2))
         return tuple(outs)

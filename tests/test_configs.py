@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from mmengine.runner import Runner
 from timm.data import create_transform
 from torch.utils.data import DataLoader
 
+from colorization.data.transforms import describe_preparation
 from colorization.evaluation.papers import PAPER_TABLES
 from colorization.evaluation.protocols import PROTOCOLS
 
@@ -87,7 +89,6 @@ TOP_LEVEL = {
     'sync_bn',
     'custom_imports',
     'test_overrides',
-    'test_protocol',
 }
 WEIGHTS = ('weights', 'encoder_weights', 'generator_weights')
 
@@ -281,26 +282,14 @@ def test_a_test_needs_no_weights_of_the_training(config):
     assert config.model.get('generator_weights') is None
 
 
-TITLES = {
-    'imagenet-val5k': 'ImageNet val5k',
-    'imagenet-val50k': 'ImageNet val50k',
-    'coco-stuff': 'COCO-Stuff',
-    'ade20k': 'ADE20K',
-    'celeba-hq': 'CelebA-HQ',
-}
-
-
-def test_protocols_tell_what_the_test_data_are(config):
-    dataset, text = config.test_dataloader.dataset, config.test_protocol
+def test_what_is_tested_can_be_said(config):
+    dataset = config.test_dataloader.dataset
     if dataset.get('protocol'):
-        protocol = PROTOCOLS[dataset.protocol]
         # nothing beside the protocol decides which images are tested, and how
-        assert set(dataset) <= {'type', 'data_root', 'protocol', '_scope_'}
-        assert text.startswith(f'{TITLES[protocol.name]}, ') and text.split(', ', 1)[1] in protocol.describe()
+        assert set(dataset) <= {'type', 'data_root', 'protocol', '_scope_'} and dataset.protocol in PROTOCOLS
     else:
-        assert text.startswith(dataset.get('data_root', dataset.type)) and dataset.get('limit') is None
-        crops = [step['size'] for step in dataset.prepare if step.type == 'torchvision/CenterCrop']
-        assert f'centre crop {crops[0]} x {crops[0]}' in text if crops else 'squeezed to 256 x 256' in text
+        steps = [TRANSFORMS.build(step) for step in dataset.prepare]
+        assert re.search(r'centre crop (\d+) x \1$|squeezed to 256 x 256 ', describe_preparation(steps))
     assert [metric.type for metric in config.test_evaluator] == ['Colorfulness', 'MeanChroma', 'PSNR']
 
 
@@ -323,7 +312,7 @@ def test_tables_are_tested_on_the_papers_images():
     """MPT's tables on val50k, DDColor's ablations on val5k."""
     for name, images in (('mpt_fca', 'val50k'), ('ddcolor_scale_4', 'val5k'), ('ddcolor_queries_50', 'val5k')):
         config = Config.fromfile(ROOT / 'configs' / 'colorize' / 'ablations' / f'{name}.py')
-        assert config.test_protocol.startswith(f'ImageNet {images},'), name
+        assert config.test_dataloader.dataset.protocol == f'imagenet-{images}', name
 
 
 def test_every_row_of_the_papers_ablations_has_a_config_or_a_reason():

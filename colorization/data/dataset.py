@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from colorization.data.transforms import describe_preparation
 from colorization.evaluation.protocols import get_protocol
 from colorization.samples import packaged_color_photos
 from dualattn.engine.seeding import mix_seed
@@ -56,7 +57,9 @@ class PhotoDataset(Dataset):
         decode_min_side: int | None = None,
     ):
         self.files = [Path(file) for file in files]
-        self.prepare = v2.Compose([TRANSFORMS.build(cfg) for cfg in prepare]) if prepare else torch.nn.Identity()
+        steps = [TRANSFORMS.build(cfg) for cfg in prepare]
+        self.prepare = v2.Compose(steps) if steps else torch.nn.Identity()
+        self._preparation = describe_preparation(steps)
         self.augment = v2.Compose([TRANSFORMS.build(cfg) for cfg in augment]) if augment else torch.nn.Identity()
         self.degrade = v2.Compose([TRANSFORMS.build(cfg) for cfg in degrade]) if degrade else None
         self.max_pixels = max_pixels
@@ -74,9 +77,18 @@ class PhotoDataset(Dataset):
         self._usable(0)  # raises now rather than in a worker when there is nothing to learn from
 
     @property
+    def pictures(self) -> str:
+        """Which pictures these are, in words."""
+        return f'{len(self.files):,} files'
+
+    @property
     def metainfo(self) -> dict:
-        """What mmengine stores beside the weights: nothing that a colorizer needs."""
-        return {}
+        """What mmengine hands to metrics and stores beside the weights: `protocol`, whose `description` is one line.
+
+        A number that was measured on these images means something only together with it.
+        """
+        shrunk = '' if self.decode_min_side is None else f', JPEG decoded at {self.decode_min_side} pixels or more'
+        return dict(protocol=dict(description=f'{self.pictures}, {self._preparation}{shrunk}'))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -204,6 +216,7 @@ class ColorImageDataset(PhotoDataset):
             places = set(range(0, len(files), HELD_OUT_EVERY))
             files = [file for place, file in enumerate(files) if (place in places) == (held_out == 'take')]
         self.protocol = None
+        self.roots = roots
         if protocol is not None:
             self.protocol = get_protocol(protocol)
             decided = [name for name in ('prepare', 'decode_min_side') if kwargs.get(name)]
@@ -224,9 +237,14 @@ class ColorImageDataset(PhotoDataset):
         super().__init__(files[:limit], **kwargs)
 
     @property
+    def pictures(self) -> str:
+        """How many pictures of which folders these are."""
+        return f'{len(self.files):,} pictures of {" and ".join(root.as_posix() for root in self.roots)}'
+
+    @property
     def metainfo(self) -> dict:
-        """The protocol under which the images were chosen and prepared, where there is one."""
-        return {} if self.protocol is None else dict(protocol=self.protocol.to_dict())
+        """The protocol under which the images were chosen and prepared, its name included where it has one."""
+        return super().metainfo if self.protocol is None else dict(protocol=self.protocol.to_dict())
 
 
 def _folder_files(root: Path) -> list[Path]:
@@ -276,3 +294,9 @@ class PackagedPhotos(PhotoDataset):
         if unknown or not names:
             raise ValueError(f'PackagedPhotos knows {", ".join(photos)}; got {names}.')
         super().__init__([photos[name] for name in names], **kwargs)
+        self.names = names
+
+    @property
+    def pictures(self) -> str:
+        """Which of the packaged photographs these are."""
+        return f'the packaged photographs {", ".join(self.names)}'

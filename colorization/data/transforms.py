@@ -3,6 +3,8 @@
 Each takes and returns a (3, H, W) uint8 RGB tensor.
 """
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.registry import TRANSFORMS
 from torchvision.transforms import v2
@@ -13,6 +15,26 @@ from torchvision.transforms.v2 import functional
 for _name, _value in vars(v2).items():
     if isinstance(_value, type) and issubclass(_value, v2.Transform) and _value is not v2.Transform:
         TRANSFORMS.register_module(name=f'torchvision/{_name}', module=_value)
+
+
+def describe_preparation(steps: Sequence[torch.nn.Module]) -> str:
+    """Say in words how images are brought to size, for a log: 'squeezed to 256 x 256 (bilinear, antialiased)'."""
+    parts = []
+    for step in steps:
+        if isinstance(step, v2.Resize):
+            how = f'({step.interpolation.value}{", antialiased" if step.antialias else ""})'
+            sides = list(step.size)  # torchvision makes a list of an int too: the shorter side
+            parts.append(
+                f'short side resized to {sides[0]} {how}'
+                if len(sides) == 1
+                else f'squeezed to {sides[1]} x {sides[0]} {how}'
+            )
+        elif isinstance(step, v2.CenterCrop):
+            height, width = step.size
+            parts.append(f'centre crop {width} x {height}')
+        else:
+            parts.append(str(step))
+    return ', '.join(parts) or 'as they are'
 
 
 @TRANSFORMS.register_module()

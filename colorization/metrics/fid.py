@@ -12,6 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from colorization.metrics.per_image import describe_protocol
 from dualattn.engine import DataError
 from dualattn.io.files import hash_file
 from dualattn.io.weights import CheckpointError, is_safetensors, read_checkpoint
@@ -32,14 +33,15 @@ class FID(BaseMetric):
 
     Args:
         weights: path of torch-fidelity's Inception weights; nothing is ever downloaded.
-        protocol: which images, resized and cropped how; printed with the number (`test_protocol` of a config).
+        protocol: which images, resized and cropped how; printed with the number. None takes what the data set states in
+            its metainfo.
         device: where Inception runs; None takes the device that mmengine trains on.
         collect_device: see `mmengine.evaluator.BaseMetric`.
         collect_dir: see `mmengine.evaluator.BaseMetric`.
 
     Raises:
         FileNotFoundError: no file at `weights`.
-        ValueError: `weights` or `protocol` is empty.
+        ValueError: `weights` is empty.
         DataError: the file does not hold this network.
     """
 
@@ -48,7 +50,7 @@ class FID(BaseMetric):
     def __init__(
         self,
         weights: str,
-        protocol: str,
+        protocol: str | None = None,
         device: str | None = None,
         collect_device: str = 'cpu',
         collect_dir: str | None = None,
@@ -60,8 +62,6 @@ class FID(BaseMetric):
         )
         if not weights:
             raise ValueError(f'{how}.')
-        if not protocol:
-            raise ValueError('an FID means nothing without its protocol: which images, resized and cropped how.')
         self.weights = Path(weights)
         if not self.weights.is_file():
             raise FileNotFoundError(f'{how}. No such file: {self.weights} (looked for {self.weights.resolve()}).')
@@ -98,9 +98,21 @@ class FID(BaseMetric):
             self._network = network.to(self.device)
         return self._network
 
+    def _find_protocol(self) -> str | None:
+        return self.protocol or describe_protocol(self.dataset_meta)
+
     @torch.no_grad()
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Extract the features of each prediction and photograph: one `(pred, truth, size)` per image."""
+        """Extract the features of each prediction and photograph: one `(pred, truth, size)` per image.
+
+        Raises:
+            ValueError: neither `protocol` nor the data set says which images these are.
+        """
+        if not self._find_protocol():
+            raise ValueError(
+                'an FID means nothing without its protocol: which images, resized and cropped how. The data set has no '
+                "metainfo['protocol'], so name it in the metric's `protocol`"
+            )
         # Images of one size go through the network together; runs of neighbours, so that the order stays.
         for size, group in groupby(data_samples, key=lambda sample: tuple(sample['gt_rgb'].shape[-2:])):
             samples = list(group)
@@ -126,8 +138,8 @@ class FID(BaseMetric):
         fid = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
         sizes = {f'{height} x {width}' for height, width in sizes}
         message = (
-            f'FID {fid:.4f} [{self.protocol}; {len(results)} predictions against as many photographs, 8-bit RGB, '
-            f'{sizes.pop() if len(sizes) == 1 else "various sizes"}; torch-fidelity {version("torch-fidelity")}, '
+            f'FID {fid:.4f} [{self._find_protocol()}; {len(results)} predictions against as many photographs, 8-bit '
+            f'RGB, {sizes.pop() if len(sizes) == 1 else "various sizes"}; torch-fidelity {version("torch-fidelity")}, '
             f'Inception sha256 {self.sha256}]'
         )
         print_log(message, logger='current', level=logging.INFO)

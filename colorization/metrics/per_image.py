@@ -1,10 +1,17 @@
 """The common part of metrics that measure each image by itself and report means over the data set."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+
+def describe_protocol(dataset_meta: dict | None) -> str | None:
+    """Return what a data set says in its metainfo of its images and their preparation, None where it says nothing."""
+    return ((dataset_meta or {}).get('protocol') or {}).get('description')
 
 
 class PerImageMetric(BaseMetric):
@@ -15,6 +22,7 @@ class PerImageMetric(BaseMetric):
     """
 
     default_prefix = 'color'
+    _told: tuple[str, int] | None = None
 
     @abstractmethod
     def measure(self, sample: dict) -> dict[str, float]:
@@ -25,11 +33,16 @@ class PerImageMetric(BaseMetric):
         self.results.extend(self.measure(sample) for sample in data_samples)
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
-        """Return the mean of each number.
+        """Return the mean of each number; the log says once what they were measured on.
 
         Raises:
             ValueError: no image was measured.
         """
         if not results:
             raise ValueError(f'{type(self).__name__} measured no image: is the validation data set empty?')
+        protocol = describe_protocol(self.dataset_meta)
+        if protocol is not None and (protocol, len(results)) != self._told:
+            self._told = protocol, len(results)
+            message = f'{type(self).__name__} is measured on {len(results):,} images: {protocol}'
+            print_log(message, logger='current', level=logging.INFO)
         return {name: float(np.mean([result[name] for result in results])) for name in results[0]}

@@ -53,7 +53,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-test_protocol = 'PackagedPhotos, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'
 optim_wrapper = dict(generator=dict(optimizer=dict(lr=3e-4), clip_grad=dict(max_norm=5.0)))
 param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=10)]
 train_cfg = dict(max_iters=120, val_interval=60)

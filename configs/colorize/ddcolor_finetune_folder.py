@@ -19,7 +19,6 @@ model = dict(
 train_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/train'))
 val_dataloader = dict(batch_size=4, dataset=dict(data_root='data/my_photos/val', protocol=None, prepare=_base_.squeeze))
 test_dataloader = val_dataloader
-test_protocol = 'data/my_photos/val, squeezed to 256 x 256 (bilinear, antialiased)'
 # what the released weights know is to be bent, not overwritten
 optim_wrapper = dict(generator=dict(optimizer=dict(lr=1e-5)))
 param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.01, end=100)]

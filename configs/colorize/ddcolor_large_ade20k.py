@@ -1,4 +1,3 @@
 # DDColor-large, trained on ImageNet and tested as it is on the 2,000 images of ADE20K's validation set.
 _base_ = ['./ddcolor_large.py']
 test_dataloader = dict(dataset=dict(data_root='data/ade20k/images/validation', protocol='ade20k'))
-test_protocol = 'ADE20K, squeezed to 256 x 256 (bilinear, antialiased)'

@@ -1,4 +1,3 @@
 # DDColor-large, trained on ImageNet and tested as it is on the 30,000 images of CelebA-HQ.
 _base_ = ['./ddcolor_large.py']
 test_dataloader = dict(dataset=dict(data_root='data/celeba_hq', protocol='celeba-hq'))
-test_protocol = 'CelebA-HQ, squeezed to 256 x 256 (bilinear, antialiased)'

@@ -2,4 +2,3 @@
 # validation set, by file name, cropped rather than squeezed as the authors say they did for this set alone.
 _base_ = ['./ddcolor_large.py']
 test_dataloader = dict(dataset=dict(protocol='imagenet-val5k'))
-test_protocol = 'ImageNet val5k, short side resized to 256 (bilinear, antialiased), centre crop 256 x 256'

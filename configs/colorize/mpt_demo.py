@@ -27,7 +27,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-test_protocol = 'PackagedPhotos, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'
 optim_wrapper = dict(generator=dict(optimizer=dict(lr=1e-4)))
 param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=10)]
 train_cfg = dict(max_iters=80, val_interval=40)

@@ -14,7 +14,6 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(data_root='data/my_photos/val'))
 test_dataloader = val_dataloader
-test_protocol = 'data/my_photos/val, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'
 optim_wrapper = dict(generator=dict(optimizer=dict(lr=1e-4)))
 param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.01, end=50)]
 train_cfg = dict(max_iters=5000, val_interval=500)

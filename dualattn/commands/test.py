@@ -75,7 +75,7 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     # these take no time; what follows loads torch, mmengine and what the config imports
     from dualattn.engine import OptionError, check_options
 
-    check_options(options, also_read=['test_protocol'], unread=UNREAD)
+    check_options(options, unread=UNREAD)
     import_modules(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
@@ -84,7 +84,7 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
             raise OptionError(f'--show-dir: {args.config} has no default_hooks.visualization that could draw')
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
     if args.fid:
-        add_fid(cfg, args, options)
+        add_fid(cfg, args)
     if not args.checkpoint.endswith('.safetensors'):
         cfg.load_from = args.checkpoint
     elif is_colorizer(cfg):
@@ -97,25 +97,18 @@ def is_colorizer(cfg: Config) -> bool:
     return 'generator' in cfg.model
 
 
-def add_fid(cfg: Config, args: argparse.Namespace, options: dict) -> None:
-    """Add FID to the evaluator, under the protocol that the config names for its test data.
+def add_fid(cfg: Config, args: argparse.Namespace) -> None:
+    """Add FID to the evaluator; the test data set states the protocol.
 
     Raises:
-        OptionError: the config is for no colorizer, or nothing says which images it tests on.
+        OptionError: the config is for no colorizer.
     """
     from dualattn.engine import OptionError
 
     if not is_colorizer(cfg):
         raise OptionError(f'--fid compares photographs with their colorizations; {args.config} is no colorizer')
-    if any(key.startswith('test_dataloader.dataset') for key in options) and 'test_protocol' not in options:
-        raise OptionError(
-            '--fid: these --cfg-options change the test data, so say what they are now, for the log: '
-            'test_protocol="which images, resized and cropped how"'
-        )
-    if not cfg.get('test_protocol'):
-        raise OptionError(f'--fid: {args.config} does not say which images its test takes: add test_protocol')
     evaluator = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    cfg.test_evaluator = [*evaluator, dict(type='FID', weights=args.fid, protocol=cfg.test_protocol)]
+    cfg.test_evaluator = [*evaluator, dict(type='FID', weights=args.fid)]
 
 
 def load_exported(runner: StrictRunner, path: str) -> None:

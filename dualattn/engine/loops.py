@@ -1,10 +1,29 @@
 """Training loops that mmengine lacks."""
 
 import itertools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.dist import get_world_size
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
+
+__all__ = ['ResumableIterTrainLoop', 'left_out_of_log']
+
+
+@contextmanager
+def left_out_of_log(logger: logging.Logger, *beginnings: str) -> Iterator[None]:
+    """Leave messages of mmengine that begin so out of the log, while something else is said in their place."""
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(beginnings)
+
+    logger.addFilter(is_kept)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_kept)
 
 
 @LOOPS.register_module()
@@ -29,5 +48,6 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             # The iterator that the constructor made is older than the resumed iteration number, and may hold batches
             # that its workers loaded ahead. The base class then throws `iter` items away: these cost nothing.
             self.dataloader_iterator = itertools.chain(itertools.repeat(None, self._iter), iter(self.dataloader))
-            self.runner.logger.info(f'Resuming the data at iteration {self._iter} directly: nothing is loaded twice.')
+            with left_out_of_log(self.runner.logger, 'Advance dataloader'):  # which nothing has to do here
+                return super().run()
         return super().run()

@@ -3,13 +3,13 @@
 import copy
 import inspect
 import os
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import torch
 import torch.distributed
 from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, get_rank, is_distributed
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from dualattn.engine.accumulation import list_accumulation
 from dualattn.engine.checkpoints import find_latest_checkpoint
 from dualattn.engine.data import DataError
-from dualattn.engine.preemption import PreemptionHook
+from dualattn.engine.loops import left_out_of_log
 from dualattn.engine.seeding import seed_worker
 from dualattn.io.weights import CheckpointError, check_weights, read_checkpoint
 from dualattn.matmul import fast_matmul, find_product
@@ -28,6 +28,15 @@ from dualattn.matmul import fast_matmul, find_product
 __all__ = ['OptionError', 'StrictRunner', 'check_options']
 
 _TYPICAL_SIDE = 256  # pixels of a training image, for what `fast_matmul` times
+
+# what no training here goes without, by the names that a config's `default_hooks` has for them
+_DEFAULT_HOOKS = dict(
+    checkpoint=dict(type='WholeCheckpointHook', interval=1),
+    seed_iteration=dict(type='SeedIterationHook'),
+    mean_loss=dict(type='MeanLossHook'),
+    stop_on_nan=dict(type='StopOnNaNHook'),
+    preemption=dict(type='PreemptionHook'),
+)
 
 # what Runner and torch's wrappers read from the config, beside Runner's own arguments
 _CONFIG_KEYS = {'model_wrapper_cfg', 'runner_type', 'sync_bn', 'find_unused_parameters', 'compile'}
@@ -59,10 +68,28 @@ class StrictRunner(Runner):
     """A Runner that loads all of a checkpoint or nothing, and that starts several processes without a GPU as well.
 
     mmengine's Runner leaves out what does not fit, with a warning in the log, and asks for CUDA as soon as there is a
-    launcher. On a CPU all loops run inside `dualattn.fast_matmul`. Takes the arguments of `mmengine.runner.Runner`;
-    `resume='auto'` goes on from the newest checkpoint of the work dir, as the first process sees it, and begins anew,
-    with `load_from`, where there is none.
+    launcher. It brings the hooks that every training needs, see `register_hooks`. On a CPU all loops run inside
+    `dualattn.fast_matmul`. Takes the arguments of `mmengine.runner.Runner`; `resume='auto'` goes on from the newest
+    checkpoint of the work dir, as the first process sees it, and begins anew, with `load_from`, where there is none.
     """
+
+    def register_hooks(
+        self,
+        default_hooks: dict[str, dict | Hook | None] | None = None,
+        custom_hooks: list[dict | Hook] | None = None,
+    ) -> None:
+        """Register mmengine's default hooks and ours, then the custom ones.
+
+        Args:
+            default_hooks: by name, mmengine's or one of `_DEFAULT_HOOKS`: another hook in its place, or None for none.
+            custom_hooks: further hooks. One of ours that stands here, too, is registered once.
+        """
+        types = {hook.get('type') if isinstance(hook, dict) else type(hook).__name__ for hook in custom_hooks or ()}
+        ours = {name: hook for name, hook in _DEFAULT_HOOKS.items() if hook['type'] not in types}
+        hooks = {**ours, **(default_hooks or {})}
+        own_names = _DEFAULT_HOOKS.keys() - {'checkpoint'}  # for which mmengine takes no None
+        hooks = {name: hook for name, hook in hooks.items() if hook is not None or name not in own_names}
+        super().register_hooks(hooks, custom_hooks)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set the process up; where there is no GPU, processes talk through gloo, whatever the config says.
@@ -170,8 +197,6 @@ class StrictRunner(Runner):
                 self._resume = False
             else:
                 self._load_from, self._resume = str(latest[0]), True
-        if not any(isinstance(hook, PreemptionHook) for hook in self.hooks):
-            self.register_hook(PreemptionHook())
         with self._fast_matmul():
             return super().train()
 
@@ -200,12 +225,18 @@ class StrictRunner(Runner):
             CheckpointError: see `load_checkpoint`; or the file holds weights but not the state of a training.
         """
         try:
-            super().resume(filename, **kwargs)
+            with left_out_of_log(self.logger, 'Load checkpoint from', 'resumed epoch:'):
+                super().resume(filename, **kwargs)
         except KeyError as error:
             raise CheckpointError(
                 f'{filename} has no {error}: it does not hold the state of this training. Weights '
                 'alone can be a start: set load_from instead of --resume'
             ) from error
+        if isinstance(self._train_loop, EpochBasedTrainLoop):
+            done, unit = f'{self.epoch} of {self.max_epochs}', 'epochs'
+        else:
+            done, unit = f'{self.iter} of {self.max_iters}', 'iterations'
+        self.logger.info(f'Resumed from {filename}: {done} {unit} are done.')
 
     def load_checkpoint(self, filename: str, map_location='cpu', strict: bool = True) -> dict:
         """Load weights, strictly unless told otherwise, without running code that the file may hold.
@@ -241,19 +272,18 @@ class OptionError(ValueError):
     """An argument of a command has no effect, or does not fit the config."""
 
 
-def check_options(options: dict, also_read: Iterable[str] = (), unread: tuple[str, ...] = ()) -> None:
+def check_options(options: dict, unread: tuple[str, ...] = ()) -> None:
     """Refuse `--cfg-options` that nothing would read: a misspelt name, or a variable that the config has used already.
 
     Args:
         options: dotted names and values, as mmengine's `DictAction` parses them.
-        also_read: entries that the tool itself reads, beside those of the Runner.
         unread: beginnings of the Runner's entries that this tool has no use for.
 
     Raises:
         OptionError: an option has no effect; names it.
     """
     unread = ('self', 'cfg', 'launcher', *unread)
-    names = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS, *also_read}
+    names = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS}
     names = sorted(name for name in names if not name.startswith(unread))
     without_effect = sorted({key.split('.')[0] for key in options} - set(names))
     if without_effect:

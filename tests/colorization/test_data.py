@@ -212,7 +212,11 @@ def test_a_protocol_selects_and_prepares(folder, monkeypatch):
     assert [file.name for file in dataset.files] == [file.name for file in build(folder, sort_by='name', limit=3).files]
     assert {tuple(dataset[i]['inputs'].shape) for i in range(3)} == {(3, 24, 24)}
     assert dataset.metainfo['protocol'] == protocol.to_dict()
-    assert build(folder).metainfo == {}
+    plain = build(folder, prepare=PREPARE, decode_min_side=99)
+    assert plain.metainfo['protocol']['description'] == (
+        f'{len(plain)} pictures of {folder.as_posix()}, '
+        'short side resized to 40 (bilinear, antialiased), JPEG decoded at 99 pixels or more'
+    )
     with pytest.raises(ValueError, match='unknown protocol'):
         build(folder, protocol='imagenet')
     for other in (dict(limit=2), dict(sort_by='name'), dict(prepare=PREPARE), dict(decode_min_side=9)):

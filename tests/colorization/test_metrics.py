@@ -287,11 +287,21 @@ def test_fid_needs_two_images(small_fid):
         evaluate(small_fid, make_samples(1))
 
 
-def test_fid_without_protocol_means_nothing():
-    with pytest.raises(TypeError, match='protocol'):
-        METRICS.build(dict(type='FID', weights='any'))
+def test_fid_without_protocol_means_nothing(small_fid, log):
+    small_fid.protocol = None
     with pytest.raises(ValueError, match='means nothing without its protocol'):
-        METRICS.build(dict(type='FID', weights='any', protocol=''))
+        evaluate(small_fid, make_samples(2))
+    small_fid.dataset_meta = dict(protocol=dict(description='two of my own'))
+    evaluate(small_fid, make_samples(2))
+    assert any('[two of my own; 2 predictions' in message for message in log)
+
+
+def test_means_say_once_what_they_were_measured_on(log):
+    metric = METRICS.build(dict(type='PSNR'))
+    metric.dataset_meta = dict(protocol=dict(description='mine, squeezed'))
+    for _ in range(2):
+        evaluate(metric, make_samples(3))
+    assert [message for message in log if 'mine' in message] == ['PSNR is measured on 3 images: mine, squeezed']
 
 
 @pytest.mark.parametrize('weights', [None, '', 'nowhere/inception.pth'])

@@ -1,6 +1,7 @@
 """tools/test.py as a user runs it: which files it takes, what it measures, and what it refuses."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -28,7 +29,6 @@ test_dataloader = dict(
     dataset=dict(type='ColorImageDataset', data_root={photos!r}))
 test_evaluator = [dict(type='PSNR')]
 test_cfg = dict(type='TestLoop')
-test_protocol = 'three smooth images'
 custom_hooks = []
 visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 """
@@ -158,20 +158,20 @@ def test_fid_joins_the_metrics(test, refuse, config, weights, tmp_path, monkeypa
     (tmp_path / 'inception.pth').write_bytes(b'stands for Inception')
     log, metrics = test(config, weights, '--fid', tmp_path / 'inception.pth')
     assert 'color/FID' in metrics and 'color/PSNR' in metrics
-    assert '[three smooth images; 3 predictions' in log and 'not computed' not in log
+    (folder,) = (path for path in tmp_path.iterdir() if (path / '00.png').is_file())
+    assert f'[3 pictures of {folder.as_posix()}, ' in log and '; 3 predictions' in log and 'not computed' not in log
 
-    other = [f'test_dataloader.dataset.data_root={tmp_path}/photos']
-    message = refuse(config, weights, '--fid', tmp_path / 'inception.pth', options=other)
-    assert 'say what they are now' in message
-    log, _ = test(config, weights, '--fid', tmp_path / 'inception.pth', options=[*other, 'test_protocol=mine'])
-    assert '[mine; 3 predictions' in log
+    (tmp_path / 'other').mkdir()
+    for path in sorted(folder.glob('*.png'))[:2]:
+        shutil.copy(path, tmp_path / 'other')
+    other = [f'test_dataloader.dataset.data_root={tmp_path}/other']
+    log, _ = test(config, weights, '--fid', tmp_path / 'inception.pth', options=other)
+    assert f'[2 pictures of {(tmp_path / "other").as_posix()}, ' in log
 
 
 def test_fid_that_cannot_be_had(test, refuse, config, weights, tmp_path):
     message = refuse(config, weights, '--fid', tmp_path / 'none.pth')
     assert message.startswith('FileNotFoundError: ') and 'weights-inception-2015' in message
-    config.write_text(config.read_text().replace('test_protocol', 'protocol'))
-    assert 'does not say which images' in refuse(config, weights, '--fid', tmp_path / 'none.pth')
 
 
 # --- classifiers

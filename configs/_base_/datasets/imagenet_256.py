@@ -32,5 +32,3 @@ val_dataloader = dict(
 test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], protocol='imagenet-val50k'))
 val_evaluator = [dict(type='Colorfulness'), dict(type='MeanChroma'), dict(type='PSNR')]
 test_evaluator = val_evaluator
-# printed beside the FID that tools/test.py --fid adds
-test_protocol = 'ImageNet val50k, squeezed to 256 x 256 (bilinear, antialiased)'

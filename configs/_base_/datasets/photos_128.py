@@ -32,5 +32,3 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = [dict(type='Colorfulness'), dict(type='MeanChroma'), dict(type='PSNR')]
 test_evaluator = val_evaluator
-# printed beside the FID that tools/test.py --fid adds
-test_protocol = 'data/photos/val, short side resized to 160 (bilinear, antialiased), centre crop 160 x 160'

@@ -6,12 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
 )
-custom_hooks = [
-    dict(type='SeedIterationHook'),
-    dict(type='MeanLossHook'),
-    dict(type='StopOnNaNHook'),
-    dict(type='ClassCheckHook'),
-]
+custom_hooks = [dict(type='ClassCheckHook')]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl'))  # processes without a GPU use gloo all the same

@@ -16,9 +16,6 @@ default_hooks = dict(
     checkpoint=dict(type='WholeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
 )
 custom_hooks = [
-    dict(type='SeedIterationHook'),
-    dict(type='MeanLossHook'),
-    dict(type='StopOnNaNHook'),
     dict(type='ChromaWatchHook'),
     dict(type='SheetHook'),
     dict(type='LossCurveHook'),

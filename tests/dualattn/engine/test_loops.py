@@ -9,7 +9,7 @@ from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset, Sampler
 
-import dualattn.engine  # noqa: F401  registers loop and checkpoint hook
+from dualattn.engine import StrictRunner
 
 BATCH = 3
 
@@ -80,9 +80,9 @@ class Recorder(BaseModel):
         return dict(loss=(self.weight * torch.stack(list(inputs))).mean())
 
 
-def train(work_dir, max_iters, sampler='Counting', num_workers=0, resume=False, accumulate=1, name='run'):
+def train(work_dir, max_iters, sampler='Counting', num_workers=0, resume=False, accumulate=1, name='run', **kwargs):
     model = Recorder()
-    runner = Runner(
+    runner = kwargs.pop('kind', Runner)(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dict(
@@ -98,7 +98,7 @@ def train(work_dir, max_iters, sampler='Counting', num_workers=0, resume=False, 
         resume=resume,
         randomness=dict(seed=0),
         experiment_name=f'{work_dir.name}_{name}_{max_iters}_{resume}',
-        log_level='ERROR',
+        **{'log_level': 'ERROR', **kwargs},
     )
     runner.train()
     # Lets the workers go at once: found by the garbage collector, torch waits 5 s for each.
@@ -134,3 +134,14 @@ def test_several_processes_have_drawn_together_what_is_skipped(tmp_path, monkeyp
     monkeypatch.setattr('dualattn.engine.loops.get_world_size', lambda: 5)
     _, resumed = train(tmp_path, 6, resume=True)
     assert resumed.batches[0][0] == 4 * BATCH * 5
+
+
+@pytest.mark.parametrize('sampler', ['Counting', 'NoStart'])
+def test_resuming_says_one_thing_and_that_true(tmp_path, sampler):
+    train(tmp_path, 4, sampler=sampler)
+    train(tmp_path, 6, sampler=sampler, resume=True, kind=StrictRunner, log_level='INFO', name='said')
+    text = ''.join(log.read_text() for log in tmp_path.rglob('*.log'))
+    assert text.count(f'Resumed from {tmp_path / "iter_4.pth"}: 4 of 6 iterations are done.') == 1
+    assert 'Load checkpoint' not in text and 'resumed epoch' not in text
+    # what nothing has to read again is not said to be skipped
+    assert ('Advance dataloader 4 steps' in text) == (sampler == 'NoStart')

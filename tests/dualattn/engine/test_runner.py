@@ -96,6 +96,29 @@ def test_losses_of_all_processes_are_averaged_in_place(monkeypatch):
     MeanLossHook().after_train_iter(None, 0, outputs=None)
 
 
+# --- hooks
+
+OURS = ['SeedIterationHook', 'MeanLossHook', 'StopOnNaNHook', 'WholeCheckpointHook']
+
+
+@pytest.mark.parametrize(
+    ('hooks', 'expected'),
+    [
+        ({}, OURS),
+        (dict(default_hooks=None), OURS),
+        (dict(custom_hooks=[dict(type='SeedIterationHook'), MeanLossHook()]), OURS),
+        (dict(default_hooks=dict(stop_on_nan=None)), [name for name in OURS if name != 'StopOnNaNHook']),
+        (dict(default_hooks=dict(checkpoint=None, timer=None)), OURS[:3]),
+        (dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook'))), [*OURS[:3], 'CheckpointHook']),
+    ],
+)
+def test_every_training_has_the_hooks_that_it_needs_once(tmp_path, hooks, expected):
+    runner = make_plain_runner(tmp_path, f'hooks_{len(str(hooks))}', **hooks)
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert sorted(name for name in names if name in OURS or 'Checkpoint' in name) == sorted(expected)
+    assert ('IterTimerHook' in names) == ('timer' not in (hooks.get('default_hooks') or {}))
+
+
 # --- batches
 
 
@@ -112,10 +135,12 @@ def make_plain_runner(work_dir, name, size=8, by_epoch=True, accumulate=1, batch
         ),
         train_cfg=dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulate),
-        default_hooks=dict(checkpoint=dict(type='WholeCheckpointHook', by_epoch=by_epoch, interval=2)),
         log_level='ERROR',
         experiment_name=name,
-        **kwargs,
+        **{
+            'default_hooks': dict(checkpoint=dict(type='WholeCheckpointHook', by_epoch=by_epoch, interval=2)),
+            **kwargs,
+        },
     )
 
 

@@ -1,0 +1,179 @@
+"""Grids under a budget, with trainings that only write what a validation would log."""
+
+import json
+
+import pytest
+
+from colorization.commands import ablate
+from colorization.evaluation import ablation
+from colorization.evaluation.ablation import AblationError, Plan, read_curve, run_grid, summarize, to_markdown
+from colorization.evaluation.papers import PAPER_TABLES
+
+PAPER = PAPER_TABLES['mpt-4']
+
+
+class Clock:
+    """Seconds that pass only while something trains."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """A plan of five rows and two seeds, its runs, a clock, what trains in ten seconds a round, and a log of that."""
+    plan = Plan('mpt-4', (0, 1), 500, ())
+    runs = plan.runs(PAPER, tmp_path / 'configs', tmp_path / 'work')
+    clock = Clock()
+    log = []
+
+    def train(run, iterations, plan):
+        clock.now += 10
+        log.append((run.row, run.seed, iterations))
+        folder = run.work_dir / f'start_{len(log):03d}' / 'vis_data'
+        folder.mkdir(parents=True)
+        start = max(read_curve(run.work_dir), default=0) + plan.round
+        value = dict(zip(PAPER.rows, (20.0, 20.05, 25.0, 24.0, 23.0), strict=True))[run.row] + 0.1 * run.seed
+        lines = [
+            json.dumps({'color/PSNR': value, 'color/CF_abs': 30.0, 'color/CF_abs_delta': 30 - value, 'step': step})
+            for step in range(start, iterations + 1, plan.round)
+        ]
+        (folder / 'scalars.json').write_text('\n'.join(['{"loss": 1.0, "step": 1}', *lines, '{"color/PS']))
+        return 0
+
+    return plan, runs, clock, train, log
+
+
+def test_every_row_gets_equally_many_iterations(grid):
+    plan, runs, clock, train, log = grid
+    told = []
+    assert run_grid(plan, runs, 239, told.append, train, clock) == 1000  # two rounds of ten trainings; a third begins
+    assert [entry[2] for entry in log] == [500] * 10 + [1000] * 10 + [1500] * 3
+    assert [entry[1] for entry in log[:10]] == [0] * 5 + [1] * 5  # seed by seed
+    assert 'all rows have 1000 iterations' in told[-1]
+    # the next call goes on in the midst of the round
+    assert run_grid(plan, runs, 75, told.append, train, clock) == 1500
+    assert [entry[2] for entry in log[23:]] == [1500] * 7
+    assert run_grid(plan, runs, 0, told.append, train, clock) == 1500
+
+
+def test_a_training_that_fails_is_named(grid):
+    plan, runs, clock, _, _ = grid
+    with pytest.raises(AblationError, match=r'50, seed 0: .* code 2, see .*train\.log'):
+        run_grid(plan, runs, 99, print, lambda *args: 2, clock)
+    with pytest.raises(AblationError, match='validated at 0, expected 500'):
+        run_grid(plan, runs, 99, print, lambda *args: 0, clock)
+
+
+def test_nothing_is_ranked_inside_the_spread(grid):
+    plan, runs, clock, train, _ = grid
+    assert run_grid(plan, runs, 10 * 10 * 3, lambda line: None, train, clock) == 1500
+    rows = {row.name: row for row in summarize(plan, runs, 1500)}
+    # 20.05 and 20.10, each +- 0.05, are not apart; the others are
+    assert {name: row.ranks['PSNR'] for name, row in rows.items()} == {
+        '50': '4 to 5',
+        '100': '4 to 5',
+        '150': '1',
+        '200': '2',
+        '500': '3',
+    }
+    assert rows['50'].means['PSNR'] == pytest.approx(20.05) and rows['50'].spreads['PSNR'] == pytest.approx(0.05)
+    text = to_markdown(plan, PAPER, list(rows.values()), 1500)
+    assert '| 150 | 1.21 | 39.33 | 0.24 | 25.05 ± 0.05 |' in text and '| 4 to 5 |' in text
+    assert 'too short' not in text
+
+
+def test_short_rows_and_single_seeds_are_not_ranked(grid):
+    plan, runs, clock, train, _ = grid
+    assert run_grid(plan, runs, 105, lambda line: None, train, clock) == 500
+    rows = summarize(plan, runs, 500)
+    assert all(not row.ranks for row in rows)
+    text = to_markdown(plan, PAPER, rows, 500)
+    assert text.count('| too short |') == 5 and 'Below 1,500 iterations a row says nothing' in text
+    single = Plan('mpt-4', (0,), 500, ())
+    assert run_grid(single, runs[:5], 105, lambda line: None, train, clock) == 1500
+    rows = summarize(single, runs[:5], 1500)
+    assert all(not row.ranks and row.spreads['PSNR'] is None for row in rows)
+    assert 'One seed has no spread' in to_markdown(single, PAPER, rows, 1500)
+
+
+def test_refused_rows_stand_in_the_table(grid):
+    plan = grid[0]
+    text = to_markdown(plan, PAPER_TABLES['mpt-2'], [], 2000)
+    assert text.count('not built |') == 12 and "GLH, CM: not built. GLH-Transformer is ColorFormer's" in text
+
+
+def test_another_grid_is_not_mixed_in(tmp_path):
+    Plan('mpt-4', (0, 1), 500, ()).keep(tmp_path)
+    Plan('mpt-4', (0, 1), 500, ()).keep(tmp_path)
+    with pytest.raises(AblationError, match='with other seeds, round'):
+        Plan('mpt-4', (0,), 250, ()).keep(tmp_path)
+    (tmp_path / 'plan.json').write_text('{')
+    with pytest.raises(AblationError, match='is broken'):
+        Plan('mpt-4', (0,), 250, ()).keep(tmp_path)
+
+
+def test_the_command_writes_table_and_curves(grid, tmp_path, monkeypatch, capsys):
+    train = grid[3]
+
+    def run_all(plan, runs, *args, **kwargs):
+        for run in runs:
+            train(run, 1500, plan)
+        return 1500
+
+    monkeypatch.setattr(ablation, 'run_grid', run_all)
+    work = tmp_path / 'command'
+    options = ['mpt-4', '--seeds', '2', '--round', '500', '--work-dir', str(work)]
+    assert ablate.main([*options, '--budget', '2h']) == 0
+    assert '| 4 to 5 |' in (work / 'table.md').read_text()
+    assert (work / 'curves.png').read_bytes()[:4] == b'\x89PNG'
+    assert '25.05 ± 0.05' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ablate.TABLES)
+def test_small_configs_keep_what_the_table_is_about(name, tmp_path, repo_root):
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    import colorization.systems  # noqa: F401  registers the networks
+    from colorization.evaluation.small import write_small_configs
+
+    paper = PAPER_TABLES[name]
+    folder = write_small_configs(paper, repo_root / 'configs', tmp_path, 'train', 'val')
+    for config in paper.configs.values():
+        small = Config.fromfile(folder / config.removeprefix('configs/'))
+        ours, whole = small.model.generator, Config.fromfile(repo_root / config).model.generator
+        for key in ('num_queries', 'attn_types', 'scales', 'use_color_decoder', 'color_decoder'):
+            assert ours.get(key) == whole.get(key)
+        attention = [(generator.get('encoder_kwargs') or {}).get('attn_types') for generator in (ours, whole)]
+        assert attention[0] == attention[1]
+        with torch.device('meta'):
+            network = MODELS.build(ours)
+        assert sum(parameter.numel() for parameter in network.parameters()) < 40e6
+        assert small.train_dataloader.dataset.data_root == 'train'
+        assert 'protocol' not in small.val_dataloader.dataset
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['mpt-3'], '--budget is needed'),
+        (['mpt-3', '--budget', 'soon'], 'a time such as 40m'),
+        (['mpt-1', '--budget', '1h'], 'mpt-1'),
+        (['mpt-3', '--budget', '1h', '--small'], 'needs --photos and --val'),
+        (['mpt-3', '--budget', '1h', '--seeds', '0'], 'at least 1'),
+    ],
+)
+def test_wrong_arguments(capsys, options, message):
+    with pytest.raises(SystemExit) as error:
+        ablate.main(options)
+    assert error.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_the_rows_are_listed(capsys):
+    assert ablate.main(['mpt-3', '--list']) == 0
+    assert capsys.readouterr().out.splitlines()[0] == 'configs/colorize/mpt_base.py'

@@ -158,6 +158,36 @@ def test_small_configs_keep_what_the_table_is_about(name, tmp_path, repo_root):
         assert 'protocol' not in small.val_dataloader.dataset
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ablate.TABLES)
+def test_every_row_trains(name, tmp_path, repo_root):
+    """One step of each row, with all its losses and both optimizers."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    from colorization.evaluation.small import write_small_configs
+    from colorization.systems import PerNetworkOptimWrapperConstructor
+
+    paper = PAPER_TABLES[name]
+    folder = write_small_configs(paper, repo_root / 'configs', tmp_path, 'train', 'val')
+    for row, config in paper.configs.items():
+        cfg = Config.fromfile(folder / config.removeprefix('configs/'))
+        torch.manual_seed(0)
+        system = MODELS.build(cfg.model).train()
+        entries = cfg.optim_wrapper.to_dict()
+        entries.pop('constructor')
+        before = {key: value.clone() for key, value in system.generator.named_parameters()}
+        inputs = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+        log = system.train_step(
+            dict(inputs=inputs, path=['a', 'b']), PerNetworkOptimWrapperConstructor(entries)(system)
+        )
+        assert {'loss_pix', 'loss_per', 'loss_g', 'loss_critic'} <= set(log), row
+        assert all(value.isfinite() for value in log.values()), row
+        unchanged = [key for key, value in system.generator.named_parameters() if torch.equal(value, before[key])]
+        assert len(unchanged) < len(before) / 4, (row, unchanged)
+
+
 @pytest.mark.parametrize(
     'options, message',
     [

@@ -10,12 +10,12 @@ PYTHON ?= python3
 ARGS ?=
 export VENV PYTHON
 
-SETS := core colorize photos train evaluate transfer video web export dev
+SETS := core colorize photos train evaluate transfer video web export dev docs
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format check-cuda setup setup-transfer clean
+.PHONY: help demo test test-long docs lint format check-cuda setup setup-transfer clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | \
@@ -26,6 +26,12 @@ demo: setup  ## train the small demo network, then colorize black-and-white phot
 
 test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photos $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photos $(STAMPS)/dev  ## run what takes too long for every day, the commands of the documentation first
+	$(VENV)/bin/python -m pytest --long -m long $(ARGS)
+
+docs: $(STAMPS)/docs  ## build the documentation as a site, strictly, into build/site
+	$(VENV)/bin/python -m mkdocs build --strict
 
 lint: $(STAMPS)/dev  ## check the code and its formatting with ruff
 	$(VENV)/bin/ruff check .

@@ -43,6 +43,15 @@ PUBLISHED = [
         source=_PREFIX,
     ),
     PublishedFile(
+        name='alexnet',
+        file='alexnet-owt-7be5be79.pth',
+        url='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
+        licence=_TORCHVISION,
+        purpose='LPIPS',
+        sha256='7be5be79',
+        source=_PREFIX,
+    ),
+    PublishedFile(
         name='convnext_tiny',
         file='convnext_tiny_22k_224.pth',
         url='https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth',

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts the tested pins of one set into the virtual environment, which it makes when there is none.
 #
-#   sh requirements/install.sh core|colorize|photos|train|evaluate|transfer|video|web|export|dev
+#   sh requirements/install.sh core|colorize|photos|train|evaluate|transfer|video|web|export|dev|docs
 #
 # It may be stopped at any moment and run again. Variables:
 #   VENV             the environment (.venv)
@@ -111,8 +111,8 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.
 }
 
 case $set in
-    core | colorize | train | evaluate | transfer | video | web | export | dev) ;;
-    *) fail "expected one of core, colorize, train, evaluate, transfer, video, web, export, dev; got '$set'" ;;
+    core | colorize | photos | train | evaluate | transfer | video | web | export | dev | docs) ;;
+    *) fail "expected one of core, colorize, photos, train, evaluate, transfer, video, web, export, dev, docs; got '$set'" ;;
 esac
 
 make_venv

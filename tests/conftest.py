@@ -10,6 +10,17 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption('--long', action='store_true', help='run the tests that are marked `long` too')
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption('--long'):
+        for item in items:
+            if 'long' in item.keywords:
+                item.add_marker(pytest.mark.skip(reason='takes minutes: make test-long'))
+
+
 @pytest.fixture(scope='session')
 def repo_root():
     """The folder of setup.py."""

@@ -24,6 +24,9 @@ exit codes: 0 nothing is wrong, 1 something is (each fault is printed with its r
 SHOWN = ('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'safetensors', 'kornia', 'opencv-python-headless')
 SHOWN += ('mmengine', 'mmcv', 'mmdet', 'mmdet3d', 'spconv', 'onnx', 'onnxruntime', 'av', 'gradio')
 
+# what mmengine asks for, and what we do: distributions of the same module
+OPENCVS = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
+
 
 def make_parser() -> CommandParser:
     """Return the parser of this verb."""
@@ -98,24 +101,21 @@ def show_devices() -> None:
         print(f'MPS: {"available" if torch.backends.mps.is_available() else "not available"}')
 
 
-def show_kernels() -> list[str]:
-    """Print where kernels run and why; returns faults."""
+def show_kernels() -> None:
+    """Print where kernels run and why, and how to get those that are missing."""
     from dualattn.ops import __main__ as report
     from dualattn.ops import library
     from dualattn.ops.build import choose_build
 
     report.main()
-    if library.is_loaded():
-        return []
-    build, reason = choose_build()
-    if build == 'none':
-        print(f'\nthey cannot be compiled here: {reason}')
-        return []
-    return [f'no compiled kernels ({library.LOAD_PROBLEM}): dualattn check --build compiles them']
+    if not library.is_loaded():
+        build, reason = choose_build()
+        way = f'they cannot be compiled here: {reason}' if build == 'none' else '`dualattn check --build` compiles them'
+        print(f'\nWithout kernels everything runs on plain PyTorch, with the same results; {way}')
 
 
-def show_weights() -> list[str]:
-    """Print the weights that are here; returns faults."""
+def show_weights() -> None:
+    """Print the weights that are here."""
     from dualattn.commands.weights import format_size
     from dualattn.io.published import find_published
 
@@ -123,7 +123,6 @@ def show_weights() -> list[str]:
     here = [folder / file.file for folder in folders for file in find_published().values()]
     for path in [*find_packaged(), *(path for path in here if path.is_file())]:
         print(f'  {path} ({format_size(path.stat().st_size)})')
-    return []
 
 
 def find_packaged() -> list[Path]:
@@ -141,11 +140,11 @@ def find_packaged() -> list[Path]:
 def find_faults() -> list[str]:
     """List what is known to go wrong with what is installed, each with its remedy."""
     faults = []
-    opencvs = [name for name in ('opencv-python', 'opencv-contrib-python') if find_version(name)]
-    if opencvs and find_version('opencv-python-headless'):
+    versions = {name: found for name in OPENCVS if (found := find_version(name))}
+    if len(set(versions.values())) > 1:  # of one version they are the same module
         faults.append(
-            f'{" and ".join(opencvs)} beside opencv-python-headless, which overwrite each other: pip uninstall '
-            f'{" ".join(opencvs)} opencv-python-headless, then pip install opencv-python-headless'
+            f'{" and ".join(f"{name} {found}" for name, found in versions.items())} overwrite each other: pip '
+            f'uninstall {" ".join(versions)}, then pip install opencv-python-headless'
         )
     if find_version('mmengine') and not _can_import('pkg_resources'):
         faults.append("mmengine needs pkg_resources, which setuptools 81 and later lack: pip install 'setuptools<81'")
@@ -188,9 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print()
     show_devices()
     print()
-    faults += show_kernels()
+    show_kernels()
     print('\nweights (dualattn weights list shows what else is published)')
-    faults += show_weights()
+    show_weights()
     faults += find_faults()
     print('\nfaults' if faults else '\nno faults found')
     for fault in faults:

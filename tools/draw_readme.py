@@ -1,0 +1,42 @@
+"""Draw the picture on top of the README: gray photographs and what the packaged weights make of them.
+
+Without arguments, two photographs of scikit-image that are in the public domain: a rocket on its pad (SpaceX, CC0) and
+an astronaut (NASA).
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from colorization import Colorizer
+from colorization.samples import packaged_color_photos
+from dualattn.io.files import write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / 'docs' / 'images' / 'before_after.jpg'
+HEIGHT = 300  # pixels of each picture
+GAP = 8
+
+
+def main() -> int:
+    """Draw and write the picture."""
+    colorize, photos = Colorizer.from_pretrained(), packaged_color_photos()
+    rows = []
+    for name in sys.argv[1:] or ['rocket', 'astronaut']:
+        photo = ImageOps.fit(Image.open(photos[name]).convert('RGB'), (HEIGHT * 4 // 3, HEIGHT))
+        gray = cv2.cvtColor(np.asarray(photo), cv2.COLOR_RGB2GRAY)
+        rows.append(
+            np.hstack([np.repeat(gray[..., None], 3, axis=2), np.full((HEIGHT, GAP, 3), 255, np.uint8), colorize(gray)])
+        )
+    sheet = np.vstack(rows)
+    with write_whole(TARGET) as aside:
+        Image.fromarray(sheet).save(aside, quality=88, optimize=True)
+    print(f'{TARGET}: {sheet.shape[1]} x {sheet.shape[0]}, {TARGET.stat().st_size // 1000} kB')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -44,7 +44,8 @@ def test_options_on_the_pages_exist(page, words, needs, monkeypatch, tmp_path):
     verbs = find_verbs()
     assert words[0] in verbs, f'{page}: dualattn {words[0]}'
     module = importlib.import_module(verbs[words[0]].module)
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'runs').mkdir()
     for name in ('parse_args', 'make_parser') if words[0] not in ('benchmark', 'data') else ():
         if getattr(getattr(module, name, None), '__module__', '') == module.__name__:
             parse = getattr(module, name)

@@ -1,14 +1,23 @@
 """Colorize photographs: files, folders and glob patterns in, the same photographs in colour out."""
 
 import argparse
+import contextlib
 import logging
+import os
+import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dualattn.commands.parser import CommandParser
+
+if TYPE_CHECKING:
+    from colorization.batch import Settings
+    from colorization.jobs import Plan
 
 EPILOG = """examples:
   one photograph, with the weights that ship with the package; makes grandma_color.jpg
@@ -23,11 +32,15 @@ EPILOG = """examples:
       dualattn colorize scans -o colorized --weights work_dirs/my_run/weights.safetensors
       dualattn colorize scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
 
-What is kept: size and luminance; 16 bits of PNG and TIFF, gray or RGB, in png and tif (16-bit CMYK, PPM and JPEG 2000
-are read at 8 bits, with a message); transparency in png, tif and webp; in each format the resolution, XMP, and the EXIF
-entries for camera, dates, place, author, copyright, titles, keywords, comments and rating; PNG text chunks in png; JPEG
-comments in jpg and png. Upright sRGB replaces rotation and colour profiles. Thumbnails, maker notes and IPTC records
-are dropped.
+  one photograph through a pipe, as PNG
+      scan | dualattn colorize - -o - > color.png
+  an archive on three machines (here the second), with a record that a later run goes on from
+      dualattn colorize /archive -r -o /color --shard 2/3 --manifest done.jsonl --resume
+
+What is kept: size and luminance; 16 bits in png and tif; transparency in png, tif and webp; in each format the
+resolution, XMP, and the EXIF entries for camera, dates, place, author, copyright, titles, keywords, comments and
+rating; IPTC records in jpg, tif and png; PNG text chunks in png; JPEG comments in jpg and png. Upright sRGB replaces
+rotation and colour profiles. Thumbnails and maker notes are dropped. docs/photographs.md says which files are read.
 
 exit codes: 0 all done or skipped, 1 some photographs failed (listed at the end), 2 nothing was started, 130 stopped
 """
@@ -36,12 +49,17 @@ exit codes: 0 all done or skipped, 1 some photographs failed (listed at the end)
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ends the process with exit code 2 where it cannot be."""
     parser = CommandParser('colorize', __doc__, EPILOG)
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs, folders or quoted glob patterns')
+    parser.add_argument(
+        'inputs', nargs='*', metavar='INPUT', help='photographs, folders or quoted glob patterns; - is standard input'
+    )
+    parser.add_argument(
+        '--list', metavar='FILE', help='a file with further photographs, one a line; - is standard input'
+    )
     parser.add_argument(
         '-o',
         '--out',
         type=Path,
-        help='output file (for one INPUT file) or folder (default: NAME_color beside it, or the folder colorized)',
+        help='output file (for one INPUT), folder, or - (default: NAME_color beside it, or the folder colorized)',
     )
     parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
     parser.add_argument('--config', help='training config; its model.generator describes the network of --weights')
@@ -63,8 +81,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--format', choices=('png', 'jpg', 'webp', 'tif'), help='of outputs (default: as the input)')
     parser.add_argument('--suffix', default='', help='text added to the name of each output, such as _color')
     parser.add_argument('--compare', action='store_true', help='also write NAME_compare.jpg: before and after')
-    parser.add_argument('--max-megapixels', type=float, default=100, help='larger photographs are refused (100)')
-    return parser.parse_args(argv)
+    parser.add_argument('--layer', action='store_true', help='also write NAME_layer.tif: the colour alone, 16-bit Lab')
+    parser.add_argument('--quality', type=int, default=95, metavar='Q', help='of JPEG and WebP, 1 to 100 (95)')
+    parser.add_argument(
+        '--tiff-compression', choices=('none', 'lzw', 'deflate'), default='none', help='lossless (none)'
+    )
+    parser.add_argument('--keep-times', action='store_true', help='give outputs the modification time of their source')
+    parser.add_argument(
+        '--no-provenance', action='store_true', help='do not write into the XMP that a network has made the colours'
+    )
+    reading = parser.add_argument_group('what is read')
+    reading.add_argument(
+        '--if-color',
+        choices=('skip', 'copy', 'redo'),
+        default='skip',
+        help='what to do with photographs that are in colour already (skip); one named itself is redone',
+    )
+    reading.add_argument('--allow-truncated', action='store_true', help='take what is there of a damaged file')
+    reading.add_argument('--pages', choices=('first', 'all'), default='first', help='of a TIFF with several (first)')
+    reading.add_argument('--max-megapixels', type=float, default=100, help='larger photographs are refused (100)')
+    running = parser.add_argument_group('many photographs')
+    running.add_argument(
+        '--jobs', type=int, metavar='N', help='processes that read ahead; 0 does one thing after the other (1)'
+    )
+    running.add_argument(
+        '--shard', metavar='K/N', help="do the K-th of N parts; 'auto' takes K and N from torchrun or Slurm"
+    )
+    running.add_argument('--manifest', type=Path, metavar='FILE', help='add a line of JSON for each photograph')
+    running.add_argument('--resume', action='store_true', help='trust --manifest: what it calls done is not looked at')
+    args = parser.parse_args(argv)
+    if not args.inputs and args.list is None:
+        parser.error('name photographs, folders or patterns, or a --list')
+    if args.resume and args.manifest is None:
+        parser.error('--resume needs the --manifest that it goes on from')
+    if '-' in args.inputs and (len(args.inputs) > 1 or args.list is not None):
+        parser.error('- stands alone: one photograph comes through a pipe')
+    return args
 
 
 def list_beside(args: argparse.Namespace) -> list[str]:
@@ -77,14 +129,14 @@ def list_beside(args: argparse.Namespace) -> list[str]:
         raise ValueError(f'--variants needs a number above 0, got {args.variants}')
     singles = [f'variant{number}' for number in range(1, args.variants + 1)]
     versions = singles if args.variant_files else ['variants'] * bool(args.variants)
-    return ['compare'] * args.compare + versions + ['doubt'] * args.doubt
+    return ['compare'] * args.compare + versions + ['doubt'] * args.doubt + ['layer'] * args.layer
 
 
 def choose_output(inputs: Sequence[str], form: str | None) -> Path:
     """Return where results go if nobody says: beside the one photograph, or in the folder `colorized`."""
-    photo = Path(inputs[0])
-    if len(inputs) > 1 or not photo.is_file():
+    if len(inputs) != 1 or not Path(inputs[0]).is_file():
         return Path('colorized')
+    photo = Path(inputs[0])
     suffix = photo.suffix if photo.suffix.lower() in ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff') else '.png'
     return photo.with_name(f'{photo.stem}_color{f".{form}" if form else suffix}')
 
@@ -117,12 +169,113 @@ def load_colorizer(args):
 def main(argv: Sequence[str] | None = None) -> int:
     """Colorize photographs; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):  # a name that the terminal cannot show is printed escaped
+            stream.reconfigure(errors='backslashreplace')
     # as Ctrl-C, so that no half-written file stays
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return colorize(args)
+        return colorize_stream(args) if '-' in args.inputs or str(args.out) == '-' else colorize(args)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def colorize_stream(args: argparse.Namespace) -> int:
+    """Colorize one photograph that comes or goes through a pipe, by way of files of their own."""
+    if len(args.inputs) != 1 or args.list is not None:
+        print('colorize: - stands alone: one photograph goes through a pipe', file=sys.stderr)
+        return 2
+    target = args.out
+    with tempfile.TemporaryDirectory() as folder:
+        if args.inputs == ['-']:
+            args.inputs = [str(Path(folder, 'standard input'))]
+            with open(args.inputs[0], 'xb') as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        if target is None or str(target) == '-':
+            args.out = Path(folder, f'colorized.{args.format or "png"}')
+        with contextlib.redirect_stdout(sys.stderr):  # the photograph alone goes to standard output
+            code = colorize(args)
+        if code == 0 and args.out != target:
+            with open(args.out, 'rb') as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+    return code
+
+
+def read_list(name: str | None) -> list[str]:
+    """Return the lines of a list of photographs, names as the file system has them."""
+    if name is None:
+        return []
+    data = sys.stdin.buffer.read() if name == '-' else Path(name).read_bytes()
+    return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
+
+
+def find_shard(text: str | None) -> tuple[int, int]:
+    """Return which part of how many is to be done, from 1.
+
+    Raises:
+        ValueError: it is none, or 'auto' finds neither torchrun nor Slurm.
+    """
+    if text is None:
+        return 1, 1
+    if text == 'auto':
+        for rank, size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_NTASKS')):
+            if rank in os.environ and size in os.environ:
+                return int(os.environ[rank]) + 1, int(os.environ[size])
+        raise ValueError('--shard auto finds neither RANK and WORLD_SIZE nor SLURM_PROCID and SLURM_NTASKS')
+    index, _, count = text.partition('/')
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise ValueError(f'--shard is K/N with K from 1 to N, got {text!r}')
+    return int(index), int(count)
+
+
+def plan(args: argparse.Namespace) -> 'Plan':
+    """Decide what becomes which file, on the whole listing, and take the part that is this machine's."""
+    from colorization.jobs import plan_jobs, split_pages, take_shard
+    from dualattn.io.photos import ImageError, count_pages
+
+    found = plan_jobs(
+        args.inputs,
+        args.out,
+        args.recursive,
+        args.suffix,
+        args.format,
+        list_beside(args),
+        args.overwrite,
+        read_list(args.list),
+    )
+    found.jobs = take_shard(found.jobs, *find_shard(args.shard))
+    if args.pages == 'all':
+        jobs = []
+        for job in found.jobs:
+            try:
+                jobs += split_pages(job, count_pages(job.source))
+            except ImageError:  # it fails again when it is read, and is reported then
+                jobs.append(job)
+        found.jobs = jobs
+    return found
+
+
+def make_settings(args: argparse.Namespace) -> 'Settings':
+    """Return how photographs are read and written."""
+    from colorization.batch import Settings
+    from colorization.checkpoints import default_weights_path
+    from colorization.provenance import hash_weights
+
+    return Settings(
+        overwrite=args.overwrite,
+        max_pixels=int(args.max_megapixels * 1e6),
+        allow_truncated=args.allow_truncated,
+        if_color=args.if_color,
+        quality=args.quality,
+        tiff_compression=args.tiff_compression,
+        keep_times=args.keep_times,
+        says_so=not args.no_provenance,
+        weights=hash_weights(args.weights or default_weights_path()),
+        variants=args.variants,
+        seed=args.seed,
+        jobs=1 if args.jobs is None else args.jobs,
+    )
 
 
 def colorize(args: argparse.Namespace) -> int:
@@ -131,43 +284,59 @@ def colorize(args: argparse.Namespace) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from colorization.batch import run_job
-    from colorization.jobs import plan_jobs
+    from colorization.batch import FAILED, run_jobs
+    from colorization.manifest import Manifest
 
     logging.basicConfig(format='%(message)s')
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
     args.out = args.out or choose_output(args.inputs, args.format)
     try:
-        jobs, earlier = plan_jobs(
-            args.inputs, args.out, args.recursive, args.suffix, args.format, list_beside(args), args.overwrite
-        )
-        make_folders(jobs)
+        found = plan(args)
+        make_folders(found.jobs)
         colorizer = load_colorizer(args)
+        settings = make_settings(args)
+        manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)
+        jobs = [job for job in found.jobs if not (args.resume and manifest.has_done(job))]
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'colorize: {error}', file=sys.stderr)
         return 2
-    skipped, failed = 0, []
+    states, failed = Counter(), []
     try:
-        with logging_redirect_tqdm():
-            for job in tqdm(jobs, unit='photo', disable=None):
-                if job.is_done and not args.overwrite:
-                    skipped += 1
-                    continue
-                try:
-                    max_pixels = int(args.max_megapixels * 1e6)
-                    run_job(job, colorizer, args.overwrite, max_pixels, args.variants, args.seed)
-                except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
-                    reason = str(error) or type(error).__name__
-                    failed.append(reason if str(job.source) in reason else f'{job.source}: {reason}')
-                    logging.error(failed[-1])
+        with logging_redirect_tqdm(), contextlib.closing(run_jobs(jobs, colorizer, settings)) as outcomes:
+            for outcome in tqdm(outcomes, total=len(jobs), unit='photo', disable=None):
+                states[outcome.state] += 1
+                for message in outcome.messages:
+                    logging.warning('%s', message)
+                if outcome.state == FAILED:
+                    failed.append(outcome.reason)
+                    logging.error('%s', outcome.reason)
+                if manifest is not None:
+                    manifest.add(outcome)
     except KeyboardInterrupt:
         print('colorize: stopped; run the same command again to go on', file=sys.stderr)
         return 130
-    already = ' (already there; --overwrite makes them anew)' if skipped else ''
-    done = len(jobs) - skipped - len(failed)
-    print(f'{done} colorized to {args.out}, {skipped} skipped{already}, {len(failed)} failed')
-    if earlier:
-        names = ', '.join(map(str, earlier[:10])) + (', ...' if len(earlier) > 10 else '')
-        print(f'{len(earlier)} not colorized again, taken for outputs of an earlier run: {names}')
+    report(args, found, states, len(found.jobs) - len(jobs))
     sys.stderr.writelines(f'  {line}\n' for line in failed)
     return 1 if failed else 0
+
+
+def report(args: argparse.Namespace, found: 'Plan', states: Counter, resumed: int) -> None:
+    """Say what was done, and all that was not."""
+    from colorization.batch import COPIED, DONE, FAILED, IN_COLOR, THERE
+    from dualattn.io.photos.messages import printable
+
+    skipped = states[THERE] + resumed
+    already = ' (already there; --overwrite makes them anew)' if skipped else ''
+    print(f'{states[DONE]} colorized to {printable(args.out)}, {skipped} skipped{already}, {states[FAILED]} failed')
+    if states[IN_COLOR]:
+        print(f'{states[IN_COLOR]} in colour already and left alone; --if-color copy or redo does otherwise')
+    if states[COPIED]:
+        print(f'{states[COPIED]} in colour already and copied')
+    if found.renamed:
+        print(f'{found.renamed} named with the suffix of their source too, since two would have had one name')
+    if found.passed_over:
+        counts = ', '.join(f'{count} {suffix}' for suffix, count in found.passed_over.most_common())
+        print(f'{found.passed_over.total()} files of other kinds passed over: {counts}')
+    if found.earlier:
+        names = ', '.join(map(printable, found.earlier[:10])) + (', ...' if len(found.earlier) > 10 else '')
+        print(f'{len(found.earlier)} not colorized again, taken for outputs of an earlier run: {names}')

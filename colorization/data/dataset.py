@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, TRANSFORMS
@@ -13,9 +14,11 @@ from torchvision.transforms import v2
 from colorization.data.transforms import describe_preparation
 from colorization.evaluation.protocols import get_protocol
 from colorization.samples import packaged_color_photos
+from colorization.tone import is_in_color
 from dualattn.engine.seeding import mix_seed
-from dualattn.io.files import list_files
+from dualattn.io.files import as_folders, list_files
 from dualattn.io.photos import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, read_rgb
+from dualattn.io.photos.messages import collect_messages
 
 HELD_OUT_EVERY = 100  # of the sorted files, the first of so many
 
@@ -39,6 +42,8 @@ class PhotoDataset(Dataset):
             1 x 4000 pixels would fill the memory.
         decode_min_side: lets JPEG decoding shrink by 2, 4 or 8 as long as both sides stay at least this long; much
             faster for large photographs that are resized anyway. None decodes at full size.
+        gray: what to do about photographs in black and white, which teach that everything is gray: 'keep' them unseen,
+            'warn' of each once, or 'leave' them out. Sepia and other tones count as black and white.
 
     Raises:
         ValueError: none of the files can be used.
@@ -55,7 +60,10 @@ class PhotoDataset(Dataset):
         min_side: int = 16,
         max_aspect: float = 10.0,
         decode_min_side: int | None = None,
+        gray: str = 'warn',
     ):
+        if gray not in ('keep', 'warn', 'leave'):
+            raise ValueError(f"gray must be 'keep', 'warn' or 'leave', got {gray!r}.")
         self.files = [Path(file) for file in files]
         steps = [TRANSFORMS.build(cfg) for cfg in prepare]
         self.prepare = v2.Compose(steps) if steps else torch.nn.Identity()
@@ -66,6 +74,8 @@ class PhotoDataset(Dataset):
         self.min_side = min_side
         self.max_aspect = max_aspect
         self.decode_min_side = decode_min_side
+        self.gray = gray
+        self._seen = torch.zeros(len(self.files), dtype=torch.bool).share_memory_()
         # Shared with the worker processes, so that a broken file is read and reported once, not once per worker.
         self._unusable = torch.zeros(len(self.files), dtype=torch.bool).share_memory_()
         self._cache: list[torch.Tensor | None] | None = None
@@ -135,19 +145,34 @@ class PhotoDataset(Dataset):
             return None
         file = self.files[index]
         try:
-            pixels = read_rgb(file, max_pixels=self.max_pixels, min_side=self.decode_min_side)
+            with collect_messages() as found:
+                pixels = read_rgb(file, max_pixels=self.max_pixels, min_side=self.decode_min_side)
             height, width, _ = pixels.shape
             if min(height, width) < self.min_side or max(height, width) > self.max_aspect * min(height, width):
                 raise ImageError(
                     f'{file}: {width} x {height} pixels; expected sides of at least {self.min_side} pixels, one not '
                     f'more than {self.max_aspect:g} times the other'
                 )
+            if not self._seen[index]:  # what is said of a file is said once, not at every draw
+                self._seen[index] = True
+                for message in found:
+                    print_log(message, logger='current', level=logging.WARNING)
+                self._check_color(file, pixels)
         except ImageError as error:
             self._unusable[index] = True
             message = f'{error}; the next usable image of the data set takes its place'
             print_log(message, logger='current', level=logging.WARNING)
             return None
         return self.prepare(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # (H, W, 3) -> (3, H, W)
+
+    def _check_color(self, file: Path, pixels: np.ndarray) -> None:
+        """Say it where a photograph is in black and white, or refuse it."""
+        if self.gray == 'keep' or is_in_color(pixels):
+            return
+        if self.gray == 'leave':
+            raise ImageError(f'{file}: is in black and white or toned, nothing to learn colours from')
+        message = f"{file}: is in black and white or toned; gray='leave' leaves such photographs out of a training"
+        print_log(message, logger='current', level=logging.WARNING)
 
 
 @DATASETS.register_module()
@@ -157,7 +182,7 @@ class ColorImageDataset(PhotoDataset):
     Only colour photographs are needed: the gray input is made from them.
 
     Args:
-        data_root: a folder or several.
+        data_root: a folder or several; see `dualattn.io.files.as_folders`.
         list_file: a text file with one path per line, relative to the one `data_root`; only these are used, in the
             order of the list.
         sort_by: 'path', folder by folder, or 'name', the name of the file alone, whatever folders the files lie in.
@@ -187,7 +212,7 @@ class ColorImageDataset(PhotoDataset):
     ):
         if held_out not in ('keep', 'leave', 'take'):
             raise ValueError(f"ColorImageDataset needs held_out 'keep', 'leave' or 'take', got {held_out!r}.")
-        roots = [Path(root) for root in ([data_root] if isinstance(data_root, (str, Path)) else data_root)]
+        roots = as_folders(data_root)
         if not roots:
             raise ValueError('ColorImageDataset needs at least one folder in data_root, got none.')
         if limit is not None and limit < 1:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dualattn.io.files import as_folders
 from dualattn.io.published import suggest_download
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         for name, key, value in _walk(cfg.get(loader) or {}, loader):
             if key != 'data_root' or not value:
                 continue
-            for root in [value] if isinstance(value, str) else value:
-                if '://' in root or Path(root).is_dir():
+            for root in as_folders(value):
+                if ':/' in str(root) or root.is_dir():
                     continue
-                what = 'is no folder' if Path(root).exists() else 'does not exist'
+                what = 'is no folder' if root.exists() else 'does not exist'
                 raise FileNotFoundError(
-                    f'the data folder {root!r} {what} (looked for {Path(root).resolve()}). Name another one with '
+                    f'the data folder {str(root)!r} {what} (looked for {root.resolve()}). Name another one with '
                     f'--cfg-options {name}=FOLDER; colorize/mpt_demo.py trains without any data of your own.'
                 )
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ['find_files', 'hash_file', 'list_files', 'remove_leftovers', 'write_json', 'write_whole']
+__all__ = ['as_folders', 'find_files', 'hash_file', 'list_files', 'remove_leftovers', 'write_json', 'write_whole']
 
 logger = logging.getLogger(__name__)
 
@@ -152,12 +152,29 @@ def list_files(
     return sorted(files, key=lambda file: file.parts)
 
 
+def as_folders(value: str | os.PathLike | int | Iterable[str | os.PathLike | int]) -> list[Path]:
+    """Return the folders that a config or a command line names: one or several.
+
+    A command line reads the folder `1920` as a number and `Rome, 1920` as two names; both are taken for what is there.
+    `~` stands for the user's folder.
+    """
+    parts = [value] if isinstance(value, (str, os.PathLike, int, float)) else list(value)
+    names = [os.fspath(part) if isinstance(part, os.PathLike) else str(part) for part in parts]
+    if len(names) > 1 and not all(os.path.isdir(os.path.expanduser(name)) for name in names):
+        for separator in (',', ', '):
+            if os.path.isdir(os.path.expanduser(separator.join(names))):
+                names = [separator.join(names)]
+                break
+    return [Path(name).expanduser() for name in names]
+
+
 def find_files(
     inputs: Iterable[str | os.PathLike], suffixes: Collection[str], recursive: bool = False
 ) -> dict[Path, str]:
     """Find the files that paths, folders and glob patterns name, in a stable order and each once.
 
-    A named file is taken whatever its suffix. A folder gives what `list_files` lists. A pattern (`*`, `?`, `[...]`,
+    A named file is taken whatever its suffix. A folder gives what `list_files` lists, linked
+    folders included. A pattern (`*`, `?`, `[...]`,
     `**`) gives all files that match it.
 
     Args:
@@ -176,7 +193,7 @@ def find_files(
     for name in map(os.fspath, inputs):
         paths: list[Path]
         if os.path.isdir(name):
-            paths = list_files(name, suffixes, recursive)
+            paths = list_files(name, suffixes, recursive, follow_links=True)
             wanted = f'a folder with such files in it{"" if recursive else " itself, not in its subfolders"}'
         elif os.path.exists(name):  # before patterns: a name may hold brackets
             paths, wanted = [Path(name)], ''

@@ -1,11 +1,15 @@
 """One photograph from file to file; names are tested through the command."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from colorization.batch import run_job
+from colorization.batch import Settings, run_job, run_jobs
 from colorization.jobs import Job
+from colorization.manifest import Manifest
 from dualattn.io.photos import Photo, read_photo
 from dualattn.io.photos.writing import JPEG_SIDE
 
@@ -26,6 +30,153 @@ def test_wide_photograph_succeeds_with_its_pair(tmp_path):
 def test_photograph_is_kept_where_its_pair_cannot_be_written(tmp_path):
     Image.fromarray(np.full((4, 6), 100, np.uint8)).save(tmp_path / 'a.png')
     (tmp_path / 'b_compare.jpg').write_text('mine')
-    with pytest.raises(FileExistsError, match='b_compare'):
-        run_job(Job(tmp_path / 'a.png', tmp_path / 'b.png', {'compare': tmp_path / 'b_compare.jpg'}), paint)
+    outcome = run_job(Job(tmp_path / 'a.png', tmp_path / 'b.png', {'compare': tmp_path / 'b_compare.jpg'}), paint)
+    assert outcome.state == 'failed' and 'b_compare' in outcome.reason
     assert (tmp_path / 'b_compare.jpg').read_text() == 'mine' and (read_photo(tmp_path / 'b.png').pixels == 50).all()
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Six photographs, the third of which is none."""
+    found = []
+    for index in range(6):
+        source = tmp_path / f'{index}.png'
+        Image.fromarray(np.full((4, 6), 100 + index, np.uint8)).save(source)
+        found.append(Job(source, tmp_path / 'out' / f'{index}.png'))
+    found[2].source.write_text('none')
+    (tmp_path / 'out').mkdir()
+    return found
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_outcomes_come_in_order_whatever_a_photograph_raises(jobs, count):
+    def paint_most(photo):
+        if photo.pixels[0, 0] == 104:
+            raise AssertionError('none of the errors that are expected')
+        return paint(photo)
+
+    jobs[5].source.unlink()
+    outcomes = list(run_jobs(jobs, paint_most, Settings(jobs=count)))
+    assert [outcome.job for outcome in outcomes] == jobs
+    assert [outcome.state for outcome in outcomes] == ['done', 'done', 'failed', 'done', 'failed', 'failed']
+    for index, reason in ((2, 'not an image'), (4, 'AssertionError'), (5, 'no such file')):
+        assert reason in outcomes[index].reason and str(jobs[index].source) in outcomes[index].reason
+    assert [(read_photo(jobs[index].target).pixels == (100 + index) // 2).all() for index in (0, 1, 3)] == [True] * 3
+
+
+def test_a_decoder_that_dies_or_hangs_costs_one_photograph(jobs, monkeypatch):
+    """Forked here, so that the processes have the faults that are put in."""
+    import multiprocessing
+    import os
+    import signal
+    import time
+
+    from dualattn.io.photos import workers
+
+    def read(path, **options):
+        if path.name == '1.png':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if path.name == '3.png':
+            time.sleep(60)
+        return read_photo(path, **options)
+
+    context = multiprocessing.get_context('fork')
+    monkeypatch.setattr(workers, 'read_photo', read)
+    monkeypatch.setattr(multiprocessing, 'get_all_start_methods', lambda: ['fork'])
+    monkeypatch.setattr(multiprocessing, 'get_context', lambda method: context)
+    with workers.ReadingPool(2, seconds=2) as pool:
+        readings = list(pool.read((job.source, {}) for job in jobs))
+    assert [reading.photo is not None for reading in readings] == [True, False, False, False, True, True]
+    assert 'SIGKILL' in readings[1].reason and 'within 2 seconds' in readings[3].reason
+
+
+def test_what_another_run_makes_in_the_meantime_is_left_alone(jobs):
+    def paint_late(photo):
+        jobs[0].target.write_text('of the other run')
+        return paint(photo)
+
+    assert run_job(jobs[0], paint_late).state == 'there'
+    assert jobs[0].target.read_text() == 'of the other run'
+
+
+def test_full_disk(jobs, monkeypatch):
+    monkeypatch.setattr(
+        Image.Image, 'save', lambda *args, **options: (_ for _ in ()).throw(OSError(28, 'No space left'))
+    )
+    outcomes = list(run_jobs(jobs[:2], paint, Settings()))
+    assert [outcome.state for outcome in outcomes] == ['failed', 'failed']
+    assert all('No space left' in outcome.reason for outcome in outcomes)
+    assert list(jobs[0].target.parent.iterdir()) == []
+
+
+def test_times_layer_and_provenance(tmp_path):
+    import os
+
+    import tifffile
+
+    pixels = np.full((8, 10), 120, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'a.tif')
+    os.utime(tmp_path / 'a.tif', (1e9, 1e9))
+    job = Job(tmp_path / 'a.tif', tmp_path / 'b.tif', {'layer': tmp_path / 'b_layer.tif'})
+
+    def color(photo):
+        assert photo.bit_depth == 16  # what the layer is made of
+        return Photo(np.stack([photo.pixels, photo.pixels // 2, photo.pixels // 3], axis=-1))
+
+    settings = Settings(keep_times=True, says_so=True, weights='0123', tiff_compression='lzw', quality=80)
+    assert run_job(job, color, settings).state == 'done'
+    assert os.stat(job.target).st_mtime == os.stat(job.beside['layer']).st_mtime == 1e9
+    photo = read_photo(job.target)
+    np.testing.assert_array_equal(photo.pixels[0, 0], [120, 60, 40])
+    assert b'compositeWithTrainedAlgorithmicMedia' in photo.xmp and b'0123' in photo.xmp and b'dualattn' in photo.xmp
+    with tifffile.TiffFile(job.beside['layer']) as file:
+        page = file.pages[0]
+        lab = page.asarray()
+        assert page.photometric == 8 and page.bitspersample == 16
+    light, a, b = lab[0, 0, 0] / 655.35, *(lab[0, 0, 1:].view(np.int16) / 256)
+    assert light == pytest.approx(50, abs=0.01)
+    from skimage.color import rgb2lab
+
+    expected = rgb2lab(np.array([[[120, 60, 40]]]) / 255, illuminant='D50')[0, 0]
+    assert (a, b) == pytest.approx(expected[1:], abs=8) and a > 15 and b > 15  # another adaptation to D50
+
+
+@pytest.mark.parametrize(('if_color', 'expected'), [('skip', 'in colour'), ('copy', 'copied'), ('redo', 'done')])
+def test_colour_photographs_among_the_others(tmp_path, if_color, expected):
+    rng = np.random.default_rng(0)
+    colors = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((90, 70), Image.Resampling.BICUBIC)
+    colors.save(tmp_path / 'a.png')
+    gray = np.asarray(colors.convert('L'))[..., None] / 255
+    sepia = np.rint(255 * gray ** [0.8, 1.1, 1.6]).astype(np.uint8)
+    Image.fromarray(sepia).save(tmp_path / 'b.png')
+    settings = Settings(if_color=if_color)
+    outcome = run_job(Job(tmp_path / 'a.png', tmp_path / 'out.png'), paint, settings)
+    assert outcome.state == expected
+    if expected == 'copied':
+        assert (tmp_path / 'out.png').read_bytes() == (tmp_path / 'a.png').read_bytes()
+        assert run_job(Job(tmp_path / 'a.png', tmp_path / 'out.png'), paint, settings).state == 'there'
+    assert run_job(Job(tmp_path / 'b.png', tmp_path / 'sepia.png'), paint, settings).state == 'done'
+    named = run_job(Job(tmp_path / 'a.png', tmp_path / 'named.png', is_named=True), paint, settings)
+    assert named.state == 'done' and (if_color == 'redo') == (named.messages == [])
+
+
+def test_manifest_is_trusted(jobs, tmp_path):
+    path = tmp_path / 'done.jsonl'
+    manifest = Manifest(path, 'weights')
+    for outcome in run_jobs(jobs[:4], paint, Settings()):
+        manifest.add(outcome)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line['state'] for line in lines] == ['done', 'done', 'failed', 'done']
+    assert lines[0]['sha256'] == {str(jobs[0].target): hashlib.sha256(jobs[0].target.read_bytes()).hexdigest()}
+    jobs[0].target.unlink()  # moved away, say
+    Image.fromarray(np.zeros((4, 7), np.uint8)).save(jobs[1].source)  # another photograph now
+    with open(path, 'a') as file:
+        file.write('{"input": "cut')
+    again = Manifest(path, 'weights')
+    assert [again.has_done(job) for job in jobs] == [True, False, False, True, False, False]
+    again.add(next(run_jobs(jobs[4:5], paint, Settings())))
+    assert Manifest(path, 'weights').has_done(jobs[4])
+    assert not Manifest(path, 'other weights').has_done(jobs[0])
+    path.write_text('no record\n' + path.read_text())
+    with pytest.raises(ValueError, match='line 1 is no record'):
+        Manifest(path, 'weights')

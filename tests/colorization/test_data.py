@@ -464,3 +464,43 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize('name', ['1920', 'Rome,1920', 'Rome, 1920', '~/photos'])
+def test_folders_with_names_that_a_command_line_takes_apart(tmp_path, name, monkeypatch):
+    from mmengine.config import Config, DictAction
+
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for index in range(3):
+        write_photo(Path(name.replace('~', str(tmp_path))) / f'{index}.png', index)
+    config = Config(dict(dataset=dict(type='ColorImageDataset', data_root='x')))
+    parsed = DictAction._parse_iterable(name)  # what --cfg-options makes of it
+    config.merge_from_dict({'dataset.data_root': parsed})
+    assert len(DATASETS.build(config.dataset)) == 3
+
+
+def test_linked_folders_are_followed_as_in_colorizing(tmp_path):
+    from dualattn.io.photos import list_images
+
+    write_photo(tmp_path / 'elsewhere' / 'a.png', 0)
+    (tmp_path / 'root').mkdir()
+    (tmp_path / 'root' / 'link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere' / 'circle').symlink_to(tmp_path / 'root')
+    assert len(build(tmp_path / 'root')) == len(list_images([tmp_path / 'root'], recursive=True)) == 1
+
+
+def test_black_and_white_photographs_are_said_once_or_left_out(tmp_path, log):
+    for index in range(3):
+        write_photo(tmp_path / f'{index}.png', index)
+    pixels = write_photo(tmp_path / 'sepia.png', 5)
+    tone = (pixels.mean(axis=-1, keepdims=True) / 255) ** [0.8, 1.1, 1.6]
+    Image.fromarray(np.rint(255 * tone).astype(np.uint8)).save(tmp_path / 'sepia.png')
+    for gray, count in (('keep', 0), ('warn', 1), ('leave', 1)):
+        log()
+        dataset = build(tmp_path, gray=gray)
+        paths = {Path(dataset[index % 4]['path']).name for index in range(8)}
+        assert ('sepia.png' in paths) == (gray != 'leave')
+        assert len([line for line in log().splitlines() if 'sepia.png' in line and 'black and white' in line]) == count
+    with pytest.raises(ValueError, match="'keep', 'warn' or 'leave'"):
+        build(tmp_path, gray='drop')

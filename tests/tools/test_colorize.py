@@ -41,6 +41,8 @@ def tool(monkeypatch, weights):
         args = [str(arg) for arg in args]
         if '--weights' not in args:
             args += ['--weights', str(weights)]
+        if '--jobs' not in args:
+            args += ['--jobs', '0']  # no process of its own for each test
         return command.main([*args, '--size', '32', '--device', 'cpu'])
 
     run.module = command
@@ -146,12 +148,89 @@ def test_inputs_are_never_replaced(tool, photos, overwrite, capsys):
     assert tree(photos)[-3:] == ['Tante Käthe_color.jpg', 'a.png', 'a_color.png']
 
 
-def test_two_photographs_with_one_output_name(tool, photos, tmp_path, capsys):
-    Image.fromarray(np.zeros((20, 30), np.uint8)).save(photos / 'a.bmp')
-    assert tool(photos, '-o', tmp_path / 'out') == 2
-    said = capsys.readouterr().err
-    assert 'a.bmp' in said and 'a.png' in said and 'would both become' in said
-    assert not (tmp_path / 'out').exists()
+def test_two_photographs_with_one_output_name_get_names_that_differ(tool, photos, tmp_path, capsys):
+    for name in ('a.bmp', 'A.PNG', 'a.tif'):
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(photos / name)
+    assert tool(photos, '-o', tmp_path / 'out', '--format', 'png', '--compare') == 0
+    # also where the file system ignores case
+    assert tree(tmp_path / 'out') == [
+        *('A.PNG.png', 'A.PNG_compare.jpg', 'Tante Käthe.png', 'Tante Käthe_compare.jpg'),
+        *('a.bmp.png', 'a.bmp_compare.jpg', 'a.png_2.png', 'a.png_2_compare.jpg', 'a.tif.png', 'a.tif_compare.jpg'),
+    ]
+    assert '5 colorized' in (said := capsys.readouterr().out) and '4 named with the suffix of their source' in said
+    assert tool(photos, '-o', tmp_path / 'out', '--format', 'png', '--compare') == 0
+    assert '0 colorized' in (said := capsys.readouterr().out) and '5 skipped' in said
+
+
+def test_what_is_not_looked_at_is_counted(tool, photos, tmp_path, capsys):
+    for name in ('notes.txt', 'more.TXT', 'film.mov', 'README', '.hidden', '1950/deep.xyz'):
+        (photos / name).write_text('x')
+    assert tool(photos, '-o', tmp_path / 'out') == 0
+    assert '4 files of other kinds passed over: 2 .txt, ' in (said := capsys.readouterr().out)
+    assert '1 .mov' in said and '1 without a suffix' in said and '.xyz' not in said
+    only = tmp_path / 'only'
+    only.mkdir()
+    (only / 'film.mov').write_text('x')
+    assert tool(only, '-o', tmp_path / 'o') == 0
+    assert '0 colorized' in (said := capsys.readouterr().out) and '1 .mov' in said
+
+
+def test_names_that_are_no_text(photos, tmp_path, weights):
+    with open(os.fsencode(photos) + b'/caf\xe9.png', 'wb') as file:
+        file.write(b'none')
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(TOOL.parents[1]), PYTHONIOENCODING='utf-8:strict')
+    args = [TOOL, photos, '-o', 'out', '--weights', weights, '--size', '32', '--device', 'cpu']
+    done = subprocess.run([sys.executable, *map(str, args)], capture_output=True, env=env, cwd=tmp_path)
+    assert done.returncode == 1 and b'Traceback' not in done.stderr and b'caf\\xe9.png' in done.stderr
+    assert b'2 colorized' in done.stdout
+
+
+def test_list_shard_and_resume(tool, photos, tmp_path, capsys):
+    names = ['1950/b c.tif', 'a.png', '1950/Köln/d.bmp']
+    (tmp_path / 'list.txt').write_text('\n'.join(str(photos / name) for name in names) + '\n')
+    command = ('--list', tmp_path / 'list.txt', '-o', tmp_path / 'out', '--manifest', tmp_path / 'm.jsonl', '--resume')
+    assert tool(*command, '--shard', '2/2') == 0
+    assert tree(tmp_path / 'out') == ['a.png']
+    assert tool(*command, '--shard', '1/2') == 0
+    assert tree(tmp_path / 'out') == ['1950/Köln/d.png', '1950/b c.tif', 'a.png']
+    (tmp_path / 'out' / 'a.png').unlink()
+    capsys.readouterr()
+    assert tool(*command) == 0
+    assert '0 colorized' in (said := capsys.readouterr().out) and '3 skipped' in said
+    for wrong, reason in (('3/2', 'K from 1 to N'), ('x', 'K from 1 to N'), ('auto', 'neither RANK')):
+        assert tool(*command, '--shard', wrong) == 2
+        assert reason in capsys.readouterr().err
+    (tmp_path / 'list.txt').write_text('gone.png\n')
+    assert tool('--list', tmp_path / 'list.txt', '-o', tmp_path / 'out') == 2
+    assert 'gone.png' in capsys.readouterr().err
+
+
+def test_through_a_pipe(photos, tmp_path, weights):
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(TOOL.parents[1]))
+    args = [sys.executable, str(TOOL), '-', '-o', '-', '--weights', str(weights), '--size', '32', '--device', 'cpu']
+    done = subprocess.run(args, input=(photos / 'a.png').read_bytes(), capture_output=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0 and b'1 colorized' in done.stderr
+    (tmp_path / 'got.png').write_bytes(done.stdout)
+    assert is_colored(tmp_path / 'got.png')
+
+
+def test_pages_of_a_document(tool, tmp_path):
+    pages = [Image.fromarray(np.full((20, 30), 60 + 40 * index, np.uint8)) for index in range(3)]
+    pages[0].save(tmp_path / 'doc.tif', save_all=True, append_images=pages[1:])
+    assert tool(tmp_path / 'doc.tif', '-o', tmp_path / 'out') == 0
+    assert tool(tmp_path / 'doc.tif', '-o', tmp_path / 'all', '--pages', 'all') == 0
+    assert tree(tmp_path / 'out') == ['doc.tif']
+    assert tree(tmp_path / 'all') == ['doc_p001.tif', 'doc_p002.tif', 'doc_p003.tif']
+    means = [read_photo(tmp_path / 'all' / name).pixels.mean() for name in tree(tmp_path / 'all')]
+    assert means == sorted(means)
+
+
+def test_longest_name_with_a_suffix(tool, tmp_path):
+    name = 'n' * 251 + '.png'
+    Image.fromarray(np.full((20, 30), 100, np.uint8)).save(tmp_path / name)
+    assert tool(tmp_path, '-o', tmp_path / 'out', '--suffix', '_color', '--compare') == 0
+    made = tree(tmp_path / 'out')
+    assert len(made) == 2 and all(len(each) <= 255 and '~' in each for each in made)
 
 
 def test_bad_files_are_reported_and_the_rest_goes_on(tool, photos, tmp_path, capsys):
@@ -264,12 +343,12 @@ def test_settings_that_cannot_be(tool, photos, tmp_path, option, value, capsys):
 
 
 def test_stopped_by_the_user(tool, photos, tmp_path, monkeypatch, capsys):
-    def stop_at_second(path, *args):
+    def stop_at_second(path, **options):
         if path.name == 'a.png':
             raise KeyboardInterrupt
-        return read_photo(path, *args)
+        return read_photo(path, **options)
 
-    monkeypatch.setattr('colorization.batch.read_photo', stop_at_second)
+    monkeypatch.setattr('dualattn.io.photos.workers.read_photo', stop_at_second)
     assert tool(photos, '-o', tmp_path / 'out') == 130
     assert 'run the same command again' in capsys.readouterr().err
     assert tree(tmp_path / 'out') == ['Tante Käthe.jpg']
@@ -323,24 +402,6 @@ def test_pair_never_replaces_a_photograph(tool, photos, tmp_path, capsys):
     assert (photos / 'a_compare.jpg').read_text() == 'mine' and (photos / 'Tante Käthe_compare.jpg').exists()
     assert tool(f'{photos}/a*.*g', '-o', photos, '--format', 'tif', '--compare', '--overwrite') == 2
     assert 'a_compare.jpg is an input and would be replaced' in capsys.readouterr().err
-
-
-def test_pairs_clash_as_photographs_do(tool, tmp_path, capsys):
-    for name in ('a.jpg', 'a.png', 'a_compare.jpg'):
-        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / name)
-    assert tool(tmp_path, '-o', tmp_path / 'o', '--compare') == 2
-    said = capsys.readouterr().err
-    assert all(str(tmp_path / name) in said for name in ('a.jpg', 'a.png', 'a_compare.jpg'))
-    assert 'would both become' in said and not (tmp_path / 'o').exists()
-
-
-def test_up_to_ten_clashes_are_named(tool, tmp_path, capsys):
-    for index in range(12):
-        for suffix in ('bmp', 'png'):
-            Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / f'n{index:02}.{suffix}')
-    assert tool(tmp_path, '-o', tmp_path / 'o') == 2
-    said = capsys.readouterr().err
-    assert said.count('would both become') == 10 and 'n09.bmp' in said and '... and 2 more' in said
 
 
 @pytest.mark.parametrize(

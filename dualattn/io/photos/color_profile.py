@@ -46,7 +46,8 @@ def srgb_profile() -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _lab_profile() -> bytes:
+def lab_profile() -> bytes:
+    """Return the profile of Lab under D50."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()  # of D50, as TIFF's Lab
 
 
@@ -234,7 +235,7 @@ def to_srgb(
         (H, W) gray or (H, W, 3) RGB, uint8 or uint16, and the sRGB profile to embed: None where nothing was stated.
     """
     if space == 'LAB':
-        return convert(pixels, 'LAB', _lab_profile()), srgb_profile()
+        return convert(pixels, 'LAB', lab_profile()), srgb_profile()
     if profile:
         try:
             if space == 'GRAY':

@@ -126,6 +126,8 @@ def _opened(path: str | os.PathLike, max_pixels: int, **options) -> Iterator[Sou
                 yield Source(path, file, max_pixels, **options)
     except MemoryError as error:
         raise ImageError(f'{printable(path)}: cannot be read: the memory does not suffice') from error
+    except Image.UnidentifiedImageError as error:  # a signature, and nothing behind it that makes sense
+        raise ImageError(f'{printable(path)}: cannot be read: its header is damaged') from error
     # Decoders have no common base class and raise what they like on broken bytes, assertions included: no file may end
     # the run that it is one of thousands in.
     except Exception as error:

@@ -1,4 +1,4 @@
-"""JPEG: 8 bits by Pillow, 12 bits and lossless kinds by libjpeg-turbo and CharLS; a missing end is told from a cut."""
+"""JPEG: 8 bits by Pillow, 12 bits and the lossless kind by libjpeg-turbo; a missing end is told from a cut."""
 
 import io
 import struct
@@ -15,7 +15,8 @@ from dualattn.io.photos.reading.source import Decoded, Source, scale_bits
 _END = b'\xff\xd9'
 # What is put before the end to see whether bits are missing there: they would be taken for those. No byte is 0xFF.
 _FILLERS = (b'\x55\xaa' * 64, b'\x00\x7e' * 64, b'\x9b\x31' * 64)
-_NAMES = {5: 'hierarchical', 6: 'hierarchical', 7: 'hierarchical', 11: 'lossless arithmetic'}
+# CharLS, which reads JPEG-LS, can be made to run for ever by a damaged header
+_NAMES = {5: 'hierarchical', 6: 'hierarchical', 7: 'hierarchical', 11: 'lossless arithmetic', 55: 'near-lossless (LS)'}
 _LOSSLESS, _JPEG_LS = 3, 55
 
 
@@ -53,9 +54,9 @@ def decode(source: Source) -> Decoded:
     frame = _parse(data)
     if frame.width and frame.height:
         source.check_size(frame.width, frame.height)
-    if frame.kind in _NAMES or frame.kind > 11 and frame.kind != _JPEG_LS:
+    if frame.kind in _NAMES or frame.kind > 11:
         raise ImageError(f'a {_NAMES.get(frame.kind, "differential")} JPEG, which is not supported; save it as TIFF')
-    if frame.kind in (_LOSSLESS, _JPEG_LS) or frame.bits > 8:
+    if frame.kind == _LOSSLESS or frame.bits > 8:
         return _decode_rare(data, frame, source)
     with Image.open(io.BytesIO(data), formats=['JPEG']) as image:
         source.check_size(*image.size)
@@ -184,12 +185,9 @@ def _has_all_scans(data: bytes, frame: _Frame) -> bool:
 
 
 def _decode_rare(data: bytes, frame: _Frame, source: Source) -> Decoded:
-    """Decode 12 bits, lossless JPEG and JPEG-LS; their metadata are read from a picture of one pixel that has them."""
+    """Decode 12 bits and lossless JPEG; their metadata are read from a picture of one pixel that has them."""
     try:
-        if frame.kind == _JPEG_LS:
-            samples = imagecodecs.jpegls_decode(data)
-        else:
-            samples = imagecodecs.jpeg_decode(data, bitspersample=frame.bits)
+        samples = imagecodecs.jpeg_decode(data, bitspersample=frame.bits)
     except (RuntimeError, ValueError) as error:
         raise ImageError(f'a JPEG of {frame.bits} bits that cannot be decoded ({error}); it may be damaged') from error
     samples = samples[..., 0] if samples.shape[2:] == (1,) else samples

@@ -1,0 +1,42 @@
+"""The colour of a photograph alone, as a layer that image editors lay over the scan."""
+
+import os
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import tifffile
+
+from dualattn.io.files import write_whole
+from dualattn.io.photos import color_profile
+from dualattn.io.photos.photo import Photo
+
+LIGHTNESS = 50  # of the layer; the editor takes that of the scan below it
+_CIELAB = 8
+
+
+def write_layer(photo: Photo, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Write the colours of a photograph at one lightness as a 16-bit Lab TIFF (D50), to be laid on top as 'Color'.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: it cannot be written.
+    """
+    rgb = photo.rgb if photo.bit_depth == 16 else photo.rgb.astype(np.uint16) * 257
+    lab = np.empty(rgb.shape, np.int16)
+    rows = max(1, color_profile.BAND_PIXELS // rgb.shape[1])
+    for top in range(0, len(rgb), rows):
+        band = imagecodecs.cms_transform(
+            np.ascontiguousarray(rgb[top : top + rows]),
+            color_profile.srgb_profile(),
+            color_profile.lab_profile(),
+            colorspace='rgb',
+            outcolorspace='lab',
+            outdtype=np.float32,
+            intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
+        )
+        lab[top : top + rows] = np.rint(band.reshape(-1, rgb.shape[1], 3) * 256).clip(-32768, 32767)
+    stored = lab.view(np.uint16)
+    stored[..., 0] = round(LIGHTNESS / 100 * 65535)
+    with write_whole(Path(path), overwrite) as aside:
+        tifffile.imwrite(aside, stored, photometric=_CIELAB, compression='deflate', predictor=True, metadata=None)

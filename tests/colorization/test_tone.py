@@ -1,0 +1,65 @@
+"""Colour photographs and toned ones: what decides is the variety of hue, not how strong a colour is."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorization.samples import packaged_color_photos, packaged_gray_photos
+from colorization.tone import is_in_color, measure_variety
+from dualattn.io.photos import list_images, read_rgb
+
+# colours of black, of the middle and of white
+TONES = {
+    'gray': ((0, 0, 0), (128, 128, 128), (255, 255, 255)),
+    'sepia': ((30, 15, 5), (150, 115, 75), (250, 235, 200)),
+    'strong sepia': ((40, 15, 0), (170, 110, 50), (255, 225, 160)),
+    'cyanotype': ((5, 20, 60), (60, 120, 180), (235, 245, 250)),
+    'selenium': ((25, 10, 25), (130, 110, 125), (245, 240, 245)),
+    'gold': ((10, 15, 40), (115, 120, 140), (250, 248, 240)),
+    'platinum': ((25, 22, 20), (132, 126, 118), (240, 236, 226)),
+    'faded': ((85, 70, 60), (165, 150, 125), (235, 225, 195)),
+    'green': ((5, 25, 10), (110, 135, 110), (235, 250, 235)),
+    'yellowed': ((20, 15, 5), (140, 130, 110), (245, 235, 205)),
+}
+# of photos/val, two that are toned black-and-white photographs themselves
+TONED = {'n04069434_reflex_camera', 'n04146614_school_bus'}
+
+
+def tone(rgb, name, quality=85):
+    """Print a photograph in black and white and tone it, as a scan that was saved as JPEG."""
+    gray = np.asarray(Image.fromarray(rgb).convert('L')) / 255
+    toned = np.stack([np.interp(gray, [0, 0.5, 1], levels) for levels in zip(*TONES[name], strict=True)], axis=-1)
+    if name == 'yellowed':  # from its edges inwards
+        y, x = np.mgrid[-1 : 1 : gray.shape[0] * 1j, -1 : 1 : gray.shape[1] * 1j]
+        toned *= 1 - (x**2 + y**2)[..., None] * [0.02, 0.08, 0.2]
+    buffer = io.BytesIO()
+    Image.fromarray(toned.round().astype(np.uint8)).save(buffer, 'JPEG', quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+@pytest.mark.parametrize('name', TONES)
+def test_packaged_photographs(name):
+    colors = [read_rgb(path) for path in packaged_color_photos().values()]
+    assert all(is_in_color(rgb) for rgb in colors)
+    assert not any(is_in_color(tone(rgb, name)) for rgb in colors)
+    assert not any(is_in_color(read_rgb(path)) for path in packaged_gray_photos().values())
+
+
+def test_shapes_without_colour():
+    assert measure_variety(np.zeros((20, 30), np.uint8)) == 0
+    for shape in ((1, 1, 3), (1, 4000, 3), (40, 50, 3)):
+        assert not is_in_color(np.full(shape, (200, 90, 30), np.uint8))
+
+
+@pytest.mark.slow
+def test_photographs_that_nobody_has_looked_at(data_root):
+    files = list_images([data_root / 'photos' / 'val'], recursive=True)
+    photos = [read_rgb(path) for path in files if path.stem not in TONED]
+    assert len(photos) == len(files) - 2
+    assert np.mean([is_in_color(rgb) for rgb in photos]) >= 0.99
+    rng = np.random.default_rng(0)
+    toned = [is_in_color(tone(rgb, name, int(rng.integers(60, 96)))) for rgb in photos for name in TONES]
+    assert np.mean(toned) <= 0.01
+    assert not any(is_in_color(read_rgb(path)) for path in list_images([data_root / 'legacy_bw']))

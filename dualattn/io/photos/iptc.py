@@ -10,6 +10,7 @@ import zlib
 from xml.sax.saxutils import escape
 
 RESOURCE = 0x0404  # of Photoshop's image resources
+_HEAD = b'Photoshop 3.0\0'  # of a segment of a JPEG
 PNG_TEXT = 'Raw profile type iptc'
 _MAX_BYTES = 4 << 20
 _UTF8 = b'\x1b%G'  # ISO 2022, in record 1:90
@@ -58,6 +59,12 @@ def of_resources(data: bytes | None) -> bytes | None:
     return None
 
 
+def of_jpeg(segments: list[bytes]) -> bytes | None:
+    """Return the records in the APP13 segments of a JPEG, with their markers; long ones go on from one to the next."""
+    bodies = [segment[4:] for segment in segments if segment.startswith(b'\xff\xed')]
+    return of_resources(b''.join(body[len(_HEAD) :] for body in bodies if body.startswith(_HEAD)))
+
+
 def of_tiff(value: object, resources: object, byte_order: str) -> bytes | None:
     """Return the records of a TIFF: its own tag, bytes or (as Photoshop writes it) 32-bit words, or its resources."""
     if isinstance(value, tuple) and all(isinstance(item, int) and 0 <= item < 1 << 32 for item in value):
@@ -90,10 +97,9 @@ def resources(records: bytes) -> bytes:
 def jpeg_segments(records: bytes) -> bytes:
     """Return the APP13 segments that hold records in a JPEG; more than fit into one go on in the next."""
     data, out = resources(records), b''
-    head = b'Photoshop 3.0\0'
-    step = 65_533 - len(head)
+    step = 65_533 - len(_HEAD)
     for at in range(0, len(data), step):
-        part = head + data[at : at + step]
+        part = _HEAD + data[at : at + step]
         out += b'\xff\xed' + struct.pack('>H', len(part) + 2) + part
     return out
 

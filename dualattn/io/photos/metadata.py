@@ -107,12 +107,6 @@ def profile_of_exif(image: Image.Image) -> bytes | None:
     return color_profile.matrix_profile((0.64, 0.33, 0.21, 0.71, 0.15, 0.06), gamma=2.19921875)
 
 
-def iptc_of_image(image: Image.Image) -> bytes | None:
-    """Return the IPTC records of a JPEG that Pillow has opened."""
-    resources = image.info.get('photoshop')
-    return resources.get(iptc.RESOURCE) or None if isinstance(resources, dict) else None
-
-
 def read_text(image: Image.Image) -> dict[str, str]:
     """Return the text chunks of a PNG, or the comment of a JPEG as 'Comment'; the pixels have to be loaded before."""
     if image.format == 'PNG':

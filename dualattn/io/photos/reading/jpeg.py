@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from dualattn.io.photos import metadata
+from dualattn.io.photos import iptc, metadata
 from dualattn.io.photos.photo import ImageError
 from dualattn.io.photos.reading.source import Decoded, Source, scale_bits
 
@@ -62,10 +62,10 @@ def decode(source: Source) -> Decoded:
         source.check_size(*image.size)
         pixels = _load(image, data, frame, source)
         space = {'L': 'GRAY', 'RGB': 'RGB', 'CMYK': 'CMYK'}[image.mode]
-        return _with_metadata(image, pixels, space, source)
+        return _with_metadata(image, pixels, space, frame, source)
 
 
-def _with_metadata(image: Image.Image, pixels: np.ndarray, space: str, source: Source) -> Decoded:
+def _with_metadata(image: Image.Image, pixels: np.ndarray, space: str, frame: _Frame, source: Source) -> Decoded:
     orientation, exif = metadata.read_exif(image, source.path)
     return Decoded(
         pixels,
@@ -77,7 +77,7 @@ def _with_metadata(image: Image.Image, pixels: np.ndarray, space: str, source: S
         metadata.read_dpi(image, exif, orientation),
         metadata.read_text(image),
         metadata.read_xmp(image),
-        metadata.iptc_of_image(image),
+        iptc.of_jpeg(frame.applications),
     )
 
 
@@ -198,7 +198,7 @@ def _decode_rare(data: bytes, frame: _Frame, source: Source) -> Decoded:
     if space == 'CMYK':
         pixels = np.iinfo(pixels.dtype).max - pixels  # JPEG stores the light that an ink leaves, as Photoshop does
     with Image.open(io.BytesIO(_picture_with(frame.applications)), formats=['JPEG']) as image:
-        return _with_metadata(image, pixels, space, source)
+        return _with_metadata(image, pixels, space, frame, source)
 
 
 def _picture_with(applications: list[bytes]) -> bytes:

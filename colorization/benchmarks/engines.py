@@ -112,10 +112,15 @@ def _make_onnxruntime(engine: str, network: torch.nn.Module, batch: torch.Tensor
     import onnxruntime
 
     if engine.endswith('int8'):
+        import onnx
         from onnxruntime.quantization import quantize_dynamic
 
+        model = onnx.load(path)
+        del model.graph.value_info[
+            :
+        ]  # the exporter's notes on shapes contradict what it folded; they are inferred anew
         smaller = path.with_name(f'{path.stem}_int8.onnx')
-        quantize_dynamic(path, smaller)
+        quantize_dynamic(model, smaller)
         path = smaller
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

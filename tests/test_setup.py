@@ -247,6 +247,8 @@ def test_setup_refuses_a_build_that_is_impossible(variables, said):
 def test_ranges_are_met_by_the_pins(distribution, name):
     pins = read_lock(name)
     for requirement in declared_ranges(distribution, name):
+        if canonicalize_name(requirement.name) in NOT_NEEDED['mmengine']:  # for pip, which brings it all the same
+            continue
         pin = pins.get(canonicalize_name(requirement.name))
         assert pin is not None, f'{requirement} of pyproject.toml is missing from requirements/{name}.txt'
         assert requirement.specifier.contains(pinned_version(pin)), f'range {requirement}, lock {pin}'

@@ -163,6 +163,7 @@ class PhotoDataset(Dataset):
             message = f'{error}; the next usable image of the data set takes its place'
             print_log(message, logger='current', level=logging.WARNING)
             return None
+        pixels = np.require(pixels, requirements='W')  # torch warns of arrays that it could not write to
         return self.prepare(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # (H, W, 3) -> (3, H, W)
 
     def _check_color(self, file: Path, pixels: np.ndarray) -> None:

@@ -192,9 +192,7 @@ def prepare_protocol(
     twice = len(targets) - len(set(targets))
     if twice:
         raise DataError(f'{folder}: {twice} photographs have the name of another one, suffixes aside')
-    tasks = [
-        (folder / path, target if copies else None, protocol) for path, target in zip(files, targets, strict=True)
-    ]
+    tasks = [(folder / path, target if copies else None, protocol) for path, target in zip(files, targets, strict=True)]
     result = PreparedProtocol(protocol, files)
     done = 0
     try:

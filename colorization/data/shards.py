@@ -1,4 +1,4 @@
-"""Data sets as tar shards in WebDataset's layout, for clusters whose shared disks are slow with a million small files."""
+"""Data sets as tar shards in WebDataset's layout, for clusters whose disks are slow with a million small files."""
 
 import hashlib
 import json

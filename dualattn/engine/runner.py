@@ -4,6 +4,8 @@ import copy
 import inspect
 import os
 from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -125,6 +127,29 @@ class StrictRunner(Runner):
         if len(loader.dataset) == 0:
             raise DataError(f'{type(loader.dataset).__name__} has no samples: check its data_root and annotations')
         return loader
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log what a reader needs in one line; mmengine prints the environment and the whole config, 300 lines.
+
+        The config is written to the work dir, and `dualattn check` prints the environment.
+        """
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+        self.logger.info(
+            f'torch {torch.__version__}, seed {self._seed}, {self.world_size} '
+            f'process(es) on {get_device()}; the full config: {Path(self.work_dir, name)}'
+        )
+
+    def get_hooks_info(self) -> str:
+        """Return the names of the hooks in the order of their priority, for the log."""
+        return ', '.join(type(hook).__name__ for hook in self.hooks)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper | OptimWrapperDict:
+        """Build the optimizers; takes the argument of mmengine's Runner.
+
+        mmengine logs a line for each parameter that has settings of its own, 432 in the demo.
+        """
+        with left_out_of_log(self.logger, 'paramwise_options'):
+            return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """Wrap the model for several processes; without a GPU, not bound to one."""

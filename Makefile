@@ -33,9 +33,10 @@ test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photo
 docs: $(STAMPS)/docs  ## build the documentation as a site, strictly, into build/site
 	$(VENV)/bin/python -m mkdocs build --strict
 
-lint: $(STAMPS)/dev  ## check the code and its formatting with ruff
+lint: setup $(STAMPS)/dev  ## check the code, its formatting and its types with ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format: $(STAMPS)/dev  ## format the code with ruff
 	$(VENV)/bin/ruff format .

@@ -1,6 +1,7 @@
 """The kinds of pictures that people hold, arrays, PIL images and tensors, as photographs and back."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 
 from dualattn.io.photos.photo import Photo
 
-__all__ = ['Picture', 'open_picture']
+__all__ = ['OnePicture', 'Picture', 'open_picture']
 
 Picture = Photo | np.ndarray | Image.Image | Tensor
+OnePicture = TypeVar('OnePicture', Photo, np.ndarray, Image.Image, Tensor)  # what goes in comes out
 
 
 def open_picture(picture: Picture) -> tuple[Photo, Callable[[Photo], Picture]]:

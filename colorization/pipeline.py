@@ -8,18 +8,19 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from colorization.alternatives import draw_variants, measure_doubt
 from colorization.checkpoints import default_weights_path, load_network
 from colorization.decoders import PaletteHead
 from colorization.luminance import extract_l, join_luminance
-from colorization.pictures import Picture, open_picture
+from colorization.pictures import OnePicture, Picture, open_picture
 from dualattn.configs import read_config
 from dualattn.io.photos.photo import Photo
 from dualattn.matmul import fast_matmul, find_product
@@ -42,7 +43,8 @@ def network_size(height: int, width: int, size: int) -> tuple[int, int]:
 
 def resize_l(l: Tensor, size: int) -> Tensor:
     """Scale l (B, 1, H, W) in [0, 100], of any size, to what a network sees of it; see `network_size`."""
-    shape = network_size(*l.shape[2:], size)
+    height, width = l.shape[2:]
+    shape = network_size(height, width, size)
     return F.interpolate(l, shape, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
 
 
@@ -140,7 +142,19 @@ class Colorizer:
         """
         return cls(load_network(default_weights_path() if path is None else path, config), **kwargs)
 
-    def __call__(self, image: Picture | Sequence[Picture]) -> Picture | list[Picture]:
+    @overload
+    def __call__(self, image: OnePicture) -> OnePicture: ...
+    @overload
+    def __call__(self, image: Sequence[Photo]) -> list[Photo]: ...
+    @overload
+    def __call__(self, image: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+    @overload
+    def __call__(self, image: Sequence[Image.Image]) -> list[Image.Image]: ...
+    @overload
+    def __call__(self, image: Sequence[Tensor]) -> list[Tensor]: ...
+    @overload
+    def __call__(self, image: Sequence[Picture]) -> list[Picture]: ...
+    def __call__(self, image: Picture | Sequence[Picture]) -> Any:
         """Colorize one photograph or several; the result is of the same kind.
 
         Args:
@@ -170,7 +184,8 @@ class Colorizer:
         lightness = [extract_l(photo.pixels) for photo in photos]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, l in enumerate(lightness):
-            groups.setdefault(network_size(*l.shape, self.size), []).append(index)
+            height, width = l.shape
+            groups.setdefault(network_size(height, width, self.size), []).append(index)
         colors: dict[int, Tensor] = {}
         for group in groups.values():
             for chunk in (group[start : start + MAX_BATCH] for start in range(0, len(group), MAX_BATCH)):
@@ -268,7 +283,7 @@ class Colorizer:
         if not has_palette(self.network):
             name = type(self.network).__name__
             raise TypeError(f'this {name} has no palette head, so that it knows one version alone and tells no doubt')
-        return self.network.to_ab
+        return cast(PaletteHead, self.network.to_ab)
 
     def _fast_matmul(self) -> AbstractContextManager[bool]:
         if self.dtype != torch.float32:

@@ -93,7 +93,7 @@ def join_grid(photos: Sequence[Photo], columns: int = 3) -> Photo:
     tiles = [cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA) for photo in photos]
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
-    blank = np.full_like(tiles[0], np.iinfo(tiles[0].dtype).max)
+    blank = np.full_like(tiles[0], np.iinfo(photos[0].pixels.dtype).max)
     tiles += [blank] * (rows * columns - len(tiles))
     return Photo(np.vstack([np.hstack(tiles[row * columns : (row + 1) * columns]) for row in range(rows)]))
 

@@ -159,7 +159,8 @@ def probe_matmul(product: tuple[int, int, int]) -> MatmulProbe:
         x, weight = torch.randn(rows, inputs, **options), torch.randn(outputs, inputs, **options)
         exact = F.linear(x.double(), weight.double())
         spread = exact.square().mean().sqrt()
-        seconds, errors = {}, {}
+        seconds: dict[str, float] = {}
+        errors: dict[str, float] = {}
         for _ in range(ROUNDS):
             for value in ('none', 'bf16'):
                 _write_switch(value)
@@ -181,11 +182,11 @@ def _has_switch() -> bool:
 
 
 def _read_switch() -> str:
-    return torch.backends.mkldnn.matmul.fp32_precision
+    return getattr(torch.backends.mkldnn, 'matmul').fp32_precision  # noqa: B009 (torch's types do not know it)
 
 
 def _write_switch(value: str) -> None:
-    torch.backends.mkldnn.matmul.fp32_precision = value
+    getattr(torch.backends.mkldnn, 'matmul').fp32_precision = value  # noqa: B009 (as above)
 
 
 class _Switch:
@@ -196,7 +197,7 @@ class _Switch:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._wishes = Counter()
+        self._wishes: Counter[bool] = Counter()
         self._found = ''  # what stood there before the first came
 
     def enter(self, wish: str) -> None:
@@ -280,7 +281,8 @@ def _name_machine() -> str:
     processor, flags = platform.processor() or platform.machine(), ''
     info = Path('/proc/cpuinfo')
     if info.is_file():
-        fields = dict(map(str.strip, line.split(':', 1)) for line in info.read_text().splitlines() if ':' in line)
+        pairs = (line.partition(':') for line in info.read_text().splitlines() if ':' in line)
+        fields = {name.strip(): value.strip() for name, _, value in pairs}
         processor, flags = fields.get('model name', processor), fields.get('flags', '')
     settings = [
         f'{name}={os.environ[name]}'

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 from mmengine.model import BaseModule
@@ -50,6 +51,8 @@ class DualAttn(BaseModule):
         FileNotFoundError: see `init_weights`.
         CheckpointError: see `init_weights`.
     """
+
+    is_init: bool  # mmengine's, which tells no types
 
     def __init__(
         self,
@@ -150,7 +153,8 @@ class DualAttn(BaseModule):
         return tuple(getattr(self, f'norm{i}')(map_) for i, map_ in zip(self.out_indices, maps, strict=True))
 
     def _frozen_parts(self) -> list[nn.Module]:
-        return [self.model.stem, *self.model.stages[: self.frozen_stages]] if self.frozen_stages >= 0 else []
+        model: Any = self.model
+        return [model.stem, *model.stages[: self.frozen_stages]] if self.frozen_stages >= 0 else []
 
     def _freeze(self) -> None:
         for part in self._frozen_parts():

@@ -54,7 +54,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
     from colorization.luminance import join_luminance
     from dualattn.io.photos import list_images, read_rgb
 
-    scores = {factor: [] for factor in args.factors}
+    scores: dict[int, list] = {factor: [] for factor in args.factors}
     for path in tqdm(list_images([args.folder], recursive=True), leave=False, unit='photo', disable=None):
         rgb = read_rgb(path)
         rgb = rgb[: len(rgb) // 32 * 32, : rgb.shape[1] // 32 * 32]

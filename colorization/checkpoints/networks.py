@@ -101,11 +101,11 @@ def load_network(
             tensors, stored = family.translate(tensors)
         except ValueError as error:
             raise CheckpointError(f'{path} looks like {family.NAME}, but {error}') from error
-    if stored is None and config is None:
+    config = stored if config is None else config
+    if config is None:
         raise CheckpointError(
             f'{path}: holds weights but not which network they belong to; give the network config as well'
         )
-    config = stored if config is None else config
     try:
         with torch.device('meta'):  # its tensors come from the file; random ones would cost seconds
             network = build_network(config)

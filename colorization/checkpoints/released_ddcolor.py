@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor, nn
+from torch import Tensor
 
 from colorization.models import DDColor
 from dualattn.io.weights import check_weights
@@ -129,7 +129,7 @@ def released_name(name: str) -> str:
     return name
 
 
-def unused_tensors(network: nn.Module) -> dict[str, Tensor]:
+def unused_tensors(network: Any) -> dict[str, Tensor]:
     """Return what a released file holds beyond our network: the input's scale, and a norm that nothing reads."""
     last_norm = network.encoder.norms[-1]
     return {

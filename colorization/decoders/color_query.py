@@ -175,6 +175,7 @@ class ColorQueryDecoder(nn.Module):
         memories = []
         for x, projection, level in zip(maps, self.projections, self.level_embed, strict=True):
             values = projection(x).flatten(2).transpose(1, 2) + level  # (B, C, H, W) -> (B, H * W, C)
-            positions = sine_positions(*x.shape[-2:], values.shape[-1], values.device)
+            height, width = x.shape[-2:]
+            positions = sine_positions(height, width, values.shape[-1], values.device)
             memories.append((values + positions.to(values.dtype), values))
         return memories

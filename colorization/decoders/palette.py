@@ -49,14 +49,14 @@ class PaletteHead(nn.Module):
         Raises:
             ValueError: their number is not K.
         """
-        colors, frequencies = torch.tensor(colors), torch.tensor(frequencies)
-        if colors.shape != self.colors.shape or frequencies.shape != self.frequencies.shape:
+        palette, shares = torch.tensor(colors), torch.tensor(frequencies)
+        if palette.shape != self.colors.shape or shares.shape != self.frequencies.shape:
             raise ValueError(
                 f'the palette has {len(colors)} colours and {len(frequencies)} frequencies, the head has '
                 f'{len(self.colors)}; make num_queries equal to the number of colours'
             )
-        self.colors.copy_(colors)
-        self.frequencies.copy_(frequencies / frequencies.sum())
+        self.colors.copy_(palette)
+        self.frequencies.copy_(shares / shares.sum())
         self.bias.copy_(self.frequencies.log())
 
     def score(self, maps: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The semantic encoder: the maps at strides 4, 8, 16 and 32 of any timm model."""
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -55,12 +57,13 @@ class PyramidEncoder(nn.Module):
             trunk_kwargs.setdefault('strict_img_size', False)
         self.multiple = PYRAMID_STRIDES[-1] if is_model_in_modules(name, _PADDED) else 1
         self.trunk = create_trunk(name, weights, in_chans=in_chans, **trunk_kwargs)
-        reductions = self.trunk.feature_info.reduction()
+        feature_info: Any = self.trunk.feature_info
+        reductions = feature_info.reduction()
         missing = [stride for stride in PYRAMID_STRIDES if stride not in reductions]
         if missing:
             raise ValueError(f'an encoder needs maps at strides {PYRAMID_STRIDES}; {name} has {reductions}')
         self.indices = [reductions.index(stride) for stride in PYRAMID_STRIDES]
-        self.chans = [self.trunk.feature_info.channels()[i] for i in self.indices]
+        self.chans = [feature_info.channels()[i] for i in self.indices]
         # Swin and its like hand out NHWC; everything behind this class is NCHW
         self.channels_last_trunk = getattr(self.trunk, 'output_fmt', 'NCHW') == 'NHWC'
         self.norms = nn.ModuleList(LayerNorm2d(chans) for chans in self.chans)

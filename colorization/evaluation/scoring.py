@@ -4,7 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -130,6 +132,11 @@ class _FeatureBank:
         return Figure(value, low, high)
 
 
+def _deviate(name: str, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Return how far the mean over predictions is from that over photographs, in every draw of a bootstrap."""
+    return np.abs(draws[name] - draws[f'{name}_truth'])
+
+
 def _no_progress(items: Iterable, label: str) -> Iterable:
     return items
 
@@ -217,11 +224,11 @@ def score_pairs(
     if resamples:
         interval = bootstrap_means(columns, resamples, seed)
         for name in columns:
-            means[name] = Figure(means[name].value, *interval(lambda draws, name=name: draws[name]))
+            means[name] = Figure(means[name].value, *interval(itemgetter(name)))
         for name in ('CF', 'CF_abs'):
             means[f'{name}_delta'] = Figure(
                 means[f'{name}_delta'].value,
-                *interval(lambda draws, name=name: np.abs(draws[name] - draws[f'{name}_truth'])),
+                *interval(partial(_deviate, name)),
             )
     for bank in banks if len(numbers) > 1 else ():
         means[bank.network.figure] = bank.figure(frechet_resamples, seed, progress)

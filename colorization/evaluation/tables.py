@@ -141,7 +141,7 @@ def _latex(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """Write a table as LaTeX for the package booktabs."""
-    spans = []
+    spans: list[list] = []
     for group in table.groups[1:]:
         if spans and spans[-1][0] == group:
             spans[-1][1] += 1

@@ -2,17 +2,11 @@
 
 from pathlib import Path
 
-import torch.nn as nn
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from colorization.checkpoints import save_network
-
-
-def _unwrap(module: nn.Module) -> nn.Module:
-    """Return what a wrapper of distributed training holds, or the module itself."""
-    return module.module if is_model_wrapper(module) else module
+from dualattn.engine import unwrap
 
 
 @HOOKS.register_module()
@@ -33,9 +27,9 @@ class ExportWeightsHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Export beside the checkpoint that is about to be written; mmengine calls this in the first process only."""
-        system = _unwrap(runner.model)
+        system = unwrap(runner.model)
         averaged = getattr(system, 'ema_generator', None)
-        network = _unwrap(system.generator) if averaged is None else averaged.module
+        network = unwrap(system.generator) if averaged is None else averaged.module
         path = Path(runner.work_dir, self.filename)
         save_network(
             network,

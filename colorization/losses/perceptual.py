@@ -94,8 +94,7 @@ class PerceptualLoss(nn.Module):
         pred_features = self.trunk((pred_rgb - self.mean) / self.std)
         with torch.no_grad():
             features = self.trunk((rgb - self.mean) / self.std)
-        loss = sum(
-            weight * F.l1_loss(pred_features[name].float(), features[name].float())
-            for name, weight in self.layer_weights.items()
-        )
+        loss = torch.zeros((), device=rgb.device)
+        for name, weight in self.layer_weights.items():
+            loss = loss + weight * F.l1_loss(pred_features[name].float(), features[name].float())
         return self.loss_weight * loss

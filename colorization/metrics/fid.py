@@ -133,10 +133,10 @@ class FID(BaseMetric):
 
         if len(results) < 2:
             raise ValueError(f'FID needs at least 2 images, got {len(results)}.')
-        pred, truth, sizes = zip(*results, strict=True)
+        pred, truth, shapes = zip(*results, strict=True)
         statistics = [fid_features_to_statistics(torch.stack(features)) for features in (pred, truth)]
         fid = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-        sizes = {f'{height} x {width}' for height, width in sizes}
+        sizes = {f'{height} x {width}' for height, width in shapes}
         message = (
             f'FID {fid:.4f} [{self._find_protocol()}; {len(results)} predictions against as many photographs, 8-bit '
             f'RGB, {sizes.pop() if len(sizes) == 1 else "various sizes"}; torch-fidelity {version("torch-fidelity")}, '

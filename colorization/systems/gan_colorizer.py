@@ -3,8 +3,7 @@
 from typing import Any
 
 import torch
-import torch.nn as nn
-from mmengine.model import BaseModel, ExponentialMovingAverage, is_model_wrapper
+from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -15,15 +14,12 @@ from colorization.checkpoints import default_weights_path, load_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
 from colorization.decoders import PaletteHead
 from colorization.models import NETWORKS, Critic, PatchDiscriminator
+from dualattn.engine import unwrap
 
 __all__ = ['GANColorizer']
 
 for _network in (*NETWORKS.values(), Critic, PatchDiscriminator):
     MODELS.register_module(module=_network)
-
-
-def _unwrap(module: nn.Module) -> nn.Module:
-    return module.module if is_model_wrapper(module) else module
 
 
 def _l_from_gray(gray: list[Tensor] | Tensor) -> Tensor:
@@ -117,7 +113,7 @@ class GANColorizer(BaseModel):
             self.generator.load_state_dict(network.state_dict())
         if channels_last:
             self.generator.to(memory_format=torch.channels_last)
-        self.critic = None if critic is None else MODELS.build(critic)
+        self.critic: Any = None if critic is None else MODELS.build(critic)
         self.pixel_loss = MODELS.build(pixel_loss)
         self.perceptual_loss = None if perceptual_loss is None else MODELS.build(perceptual_loss)
         self.adversarial_loss = None if adversarial_loss is None else MODELS.build(adversarial_loss)
@@ -193,7 +189,7 @@ class GANColorizer(BaseModel):
         )
         if self.gradient_penalty is not None:
             # its second derivatives are more than torch.compile can do, so the critic's plain forward is called
-            penalty = self.gradient_penalty(_unwrap(self.critic).forward, rgb, pred_rgb)
+            penalty = self.gradient_penalty(unwrap(self.critic).forward, rgb, pred_rgb)
             log['loss_gp'] = penalty.detach()
             loss_critic = loss_critic + penalty
         optim_wrapper.update_params(loss_critic)
@@ -211,7 +207,7 @@ class GANColorizer(BaseModel):
         loss = sum(losses.values())
         optim_wrapper.update_params(loss)
         if self.ema_generator is not None and optim_wrapper.should_update():
-            self.ema_generator.update_parameters(_unwrap(self.generator))
+            self.ema_generator.update_parameters(unwrap(self.generator))
         return {name: value.detach() for name, value in dict(losses, loss=loss).items()}
 
     def _predict(self, l: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -224,13 +220,13 @@ class GANColorizer(BaseModel):
         """Evaluate the terms of MPT Eq. 16 and DDColor Eq. 9, and that of the palette."""
         losses = dict(loss_pix=self.pixel_loss(pred_ab, ab))
         if self.palette_loss is not None:
-            head = _unwrap(self.generator).to_ab
+            head = unwrap(self.generator).to_ab
             losses['loss_palette'] = self.palette_loss(scores, ab, head.colors, head.frequencies)
         if self.perceptual_loss is not None:
             losses['loss_per'] = self.perceptual_loss(pred_rgb, self._as_shown(rgb))
         if self.critic is not None:
             # the critic is fixed here; its wrapper would wait for gradients that never come
-            critic = _unwrap(self.critic).requires_grad_(False)
+            critic = unwrap(self.critic).requires_grad_(False)
             losses['loss_g'] = self.adversarial_loss.generator_loss(critic(pred_rgb))
             critic.requires_grad_(True)
         if self.colorfulness_loss is not None:

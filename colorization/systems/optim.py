@@ -1,9 +1,10 @@
 """One optimizer for each network of a system."""
 
 import torch.nn as nn
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from dualattn.engine import unwrap
 
 __all__ = ['PerNetworkOptimWrapperConstructor']
 
@@ -30,7 +31,7 @@ class PerNetworkOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         """Build the wrappers for the children of `model`."""
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(model)
         wrappers = {}
         for name, entry in self.entries.items():
             network = getattr(model, name, None)

@@ -5,6 +5,7 @@ Multiply-adds and time of a forward pass at batch 1 in float32; both should grow
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 
 from dualattn.benchmarks.backbones import check_models
 from dualattn.benchmarks.record import Row, Run
@@ -30,7 +31,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
     with torch.inference_mode():
         images = {size: torch.randn(1, 3, size, size) for size in args.sizes}
         timings = time_interleaved(
-            {str(size): (lambda image=image: model(image)) for size, image in images.items()}, args.rounds, warm_up=1
+            {str(size): partial(model, image) for size, image in images.items()}, args.rounds, warm_up=1
         )
         for size, image in images.items():
             flops = FlopCountAnalysis(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)

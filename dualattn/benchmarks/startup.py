@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from dualattn.benchmarks.record import Row, Run
@@ -42,11 +43,11 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder, 'photo.png')
-        sides = {name: (lambda arguments=arguments: start(arguments)) for name, arguments in PROCESSES.items()}
+        sides = {name: partial(start, arguments) for name, arguments in PROCESSES.items()}
         if _make_photo(photo):
             arguments = ['colorize', str(photo), '-o', str(Path(folder, 'out.png')), '--overwrite']
-            sides['dualattn colorize, one photograph of 512 x 512'] = lambda: start(
-                ['-m', 'dualattn.commands.front', *arguments]
+            sides['dualattn colorize, one photograph of 512 x 512'] = partial(
+                start, ['-m', 'dualattn.commands.front', *arguments]
             )
         for name, timing in time_interleaved(sides, args.rounds, warm_up=1, clock='wall').items():
             yield Row({}, name, timing)

@@ -67,7 +67,7 @@ def time_interleaved(
     """
     from tqdm import tqdm
 
-    seconds = {name: [] for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     queueing = dict.fromkeys(sides, 0.0)  # seconds that the CPU took for the call of the round before
     on_gpu = device.startswith('cuda')
     read_clock = time.process_time if clock == 'process' else time.perf_counter

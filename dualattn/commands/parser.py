@@ -36,14 +36,18 @@ class CommandParser(argparse.ArgumentParser):
         kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
         super().__init__(description=description, epilog=epilog, **kwargs)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(  # type: ignore[override]  # one signature for argparse's three
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """Parse the arguments; ends the process with exit code 2 and one line when they cannot be parsed."""
         args, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._refuse_unknown(unknown)
         return args
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]  # as above
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """Parse what is known; an unknown long option is told before a missing argument is."""
         if args is not None:
             options = [str(arg) for arg in args]

@@ -113,11 +113,10 @@ def add_fid(cfg: Config, args: argparse.Namespace) -> None:
 
 def load_exported(runner: StrictRunner, path: str) -> None:
     """Load the weights of a detector or classifier from a .safetensors file, all or nothing."""
-    from mmengine.model import is_model_wrapper
-
+    from dualattn.engine import unwrap
     from dualattn.io.weights import load_strictly, read_weights
 
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     load_strictly(model, read_weights(path).tensors, path)
 
 

@@ -11,6 +11,7 @@ from dualattn.engine.preemption import PreemptedError, PreemptionHook
 from dualattn.engine.reduction import MeanLossHook
 from dualattn.engine.runner import OptionError, StrictRunner, check_options
 from dualattn.engine.seeding import SeedIterationHook, mix_seed, seed_worker
+from dualattn.engine.wrappers import unwrap
 from dualattn.io.weights import CheckpointError, read_checkpoint
 
 # mmengine asks pkg_resources for every file of a config that stands on another package's, which warns each time
@@ -35,4 +36,5 @@ __all__ = [
     'mix_seed',
     'read_checkpoint',
     'seed_worker',
+    'unwrap',
 ]

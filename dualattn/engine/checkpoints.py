@@ -16,12 +16,12 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import get_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu
 
 from dualattn.engine.accumulation import list_accumulation
+from dualattn.engine.wrappers import unwrap
 from dualattn.io.files import remove_leftovers, write_whole
 
 __all__ = [
@@ -137,7 +137,7 @@ class WholeCheckpointHook(CheckpointHook):
         for part in ('message_hub', 'meta'):
             checkpoint[part] = _to_plain(checkpoint[part])
         # Runner takes the names as they are, with a `module.` for each sub-network that is wrapped by itself
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         weights = get_state_dict(model)
         for name, wrapped_name in zip(list(weights), model.state_dict(), strict=True):
             # not the model's own: EMAHook may have put averaged ones there

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -50,7 +51,7 @@ class PreemptionHook(Hook):
 
     def __init__(self):
         self._signum = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def before_train(self, runner) -> None:
         """Listen to the signals."""

@@ -12,7 +12,6 @@ import torch.distributed
 from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, get_rank, is_distributed
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, get_state_dict, load_state_dict
@@ -24,6 +23,7 @@ from dualattn.engine.checkpoints import find_latest_checkpoint
 from dualattn.engine.data import DataError
 from dualattn.engine.loops import left_out_of_log
 from dualattn.engine.seeding import seed_worker
+from dualattn.engine.wrappers import unwrap
 from dualattn.io.weights import CheckpointError, check_weights, read_checkpoint
 from dualattn.matmul import fast_matmul, find_product
 
@@ -32,7 +32,7 @@ __all__ = ['OptionError', 'StrictRunner', 'check_options']
 _TYPICAL_SIDE = 256  # pixels of a training image, for what `fast_matmul` times
 
 # what no training here goes without, by the names that a config's `default_hooks` has for them
-_DEFAULT_HOOKS = dict(
+_DEFAULT_HOOKS: dict[str, dict[str, Any]] = dict(
     checkpoint=dict(type='WholeCheckpointHook', interval=1),
     seed_iteration=dict(type='SeedIterationHook'),
     mean_loss=dict(type='MeanLossHook'),
@@ -75,6 +75,11 @@ class StrictRunner(Runner):
     checkpoint of the work dir, as the first process sees it, and begins anew, with `load_from`, where there is none.
     """
 
+    # mmengine sets these without saying of what type
+    param_schedulers: Any
+    _resume: bool | str
+    _load_from: str | None
+
     def register_hooks(
         self,
         default_hooks: dict[str, dict | Hook | None] | None = None,
@@ -88,7 +93,7 @@ class StrictRunner(Runner):
         """
         types = {hook.get('type') if isinstance(hook, dict) else type(hook).__name__ for hook in custom_hooks or ()}
         ours = {name: hook for name, hook in _DEFAULT_HOOKS.items() if hook['type'] not in types}
-        hooks = {**ours, **(default_hooks or {})}
+        hooks: dict[str, dict | Hook | None] = {**ours, **(default_hooks or {})}
         own_names = _DEFAULT_HOOKS.keys() - {'checkpoint'}  # for which mmengine takes no None
         hooks = {name: hook for name, hook in hooks.items() if hook is not None or name not in own_names}
         super().register_hooks(hooks, custom_hooks)
@@ -187,7 +192,7 @@ class StrictRunner(Runner):
         Runner.
         """
         super().scale_lr(optim_wrapper, auto_scale_lr)
-        if not (auto_scale_lr or {}).get('enable'):
+        if auto_scale_lr is None or not auto_scale_lr.get('enable'):
             return
         for wrapper, count in list_accumulation(optim_wrapper):
             for group in wrapper.optimizer.param_groups:
@@ -208,7 +213,7 @@ class StrictRunner(Runner):
         else:
             self.param_schedulers = _scale_schedule(schedules, ratios[0])
 
-    def _train_dataloader_batch_size(self) -> int:
+    def _train_dataloader_batch_size(self) -> Any:
         loader = self._train_dataloader
         return loader.batch_size if isinstance(loader, DataLoader) else loader['batch_size']
 
@@ -283,7 +288,7 @@ class StrictRunner(Runner):
         else:
             checkpoint = read_checkpoint(os.path.expanduser(filename), map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrap(self.model)
         state_dict = checkpoint.get('state_dict', checkpoint)
         if strict:
             check_weights(filename, state_dict, get_state_dict(model))
@@ -308,8 +313,8 @@ def check_options(options: dict, unread: tuple[str, ...] = ()) -> None:
         OptionError: an option has no effect; names it.
     """
     unread = ('self', 'cfg', 'launcher', *unread)
-    names = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS}
-    names = sorted(name for name in names if not name.startswith(unread))
+    known = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS}
+    names = sorted(name for name in known if not name.startswith(unread))
     without_effect = sorted({key.split('.')[0] for key in options} - set(names))
     if without_effect:
         raise OptionError(

@@ -46,7 +46,10 @@ def seed_worker(worker_id: int, rank: int) -> None:
         worker_id: number of the worker, which its seed already accounts for.
         rank: number of the training process; in runs by iterations all of them draw the same seed.
     """
-    _seed_all(mix_seed(get_worker_info().seed, 4, rank))
+    worker = get_worker_info()
+    if worker is None:
+        raise RuntimeError('seed_worker is for processes that load data, this is none')
+    _seed_all(mix_seed(worker.seed, 4, rank))
 
 
 def _seed_all(seed: int) -> None:

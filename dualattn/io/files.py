@@ -70,7 +70,7 @@ def write_whole(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pat
     except OSError as error:
         is_about_aside = error.filename in (aside, str(aside))  # a name that tells the user nothing
         is_about_disk = error.filename is None and error.errno in _DISK_ERRORS
-        if error.strerror is None or not (is_about_aside or is_about_disk):
+        if error.errno is None or error.strerror is None or not (is_about_aside or is_about_disk):
             raise
         raise _error(error.errno, path, error.strerror) from error
     finally:
@@ -190,7 +190,8 @@ def find_files(
     """
     found: dict[str, tuple[Path, str]] = {}
     known = ' '.join(sorted(suffixes))
-    for name in map(os.fspath, inputs):
+    for given in inputs:
+        name: str = os.fspath(given)
         paths: list[Path]
         if os.path.isdir(name):
             paths = list_files(name, suffixes, recursive, follow_links=True)

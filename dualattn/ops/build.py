@@ -94,7 +94,7 @@ def make_extension(build: str) -> dict[str, Any]:
     if csrc.is_relative_to(Path.cwd()):  # setuptools wants its own sources relative
         csrc = csrc.relative_to(Path.cwd())
     sources = [*sorted(csrc.glob('*.cpp')), *sorted(csrc.glob('cpu/*.cpp'))]
-    macros = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
+    macros: list[tuple[str, str | None]] = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
     # no -ffast-math and nothing like it: the exponential relies on the order of its additions
     flags = {'cxx': ['-O2', '-g0', '-std=c++17', '-fvisibility=hidden', '-Wno-psabi']}
     options = {'depends': sorted(str(path) for path in csrc.rglob('*.h'))}

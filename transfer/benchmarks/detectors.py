@@ -80,7 +80,7 @@ def make_sides(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
 
     from dualattn.matmul import fast_matmul, find_product
 
-    sides = {}
+    sides: dict[str, Callable[[], object]] = {}
     paths = [(folder, path) for folder in CONFIGS for path in find_configs(folder, getattr(args, folder))]
     for folder, path in paths:
         detector = build_detector(path, args.device)

@@ -34,6 +34,8 @@ class ImageClassifier(BaseModel):
         CheckpointError: see `init_weights`.
     """
 
+    is_init: bool  # mmengine's, which tells no types
+
     def __init__(
         self,
         backbone: dict,

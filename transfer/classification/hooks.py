@@ -1,10 +1,9 @@
 """One order of classes everywhere."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from dualattn.engine import DataError
+from dualattn.engine import DataError, unwrap
 
 __all__ = ['ClassCheckHook']
 
@@ -46,7 +45,7 @@ class ClassCheckHook(Hook):
 
 
 def _check_number(runner, classes: list[str], side: str) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     if len(classes) != model.num_classes:
         raise DataError(
             f'{side} data has {len(classes)} classes, the model has {model.num_classes}: set '

@@ -64,5 +64,5 @@ def _find_names(classes: list[str] | str | None) -> list[str]:
     imagenet = ImageNetInfo()
     classes = imagenet.label_names() if classes == 'imagenet-1k' else list(classes or ())
     if classes == imagenet.label_names():
-        return imagenet.label_descriptions()
+        return list(imagenet.label_descriptions())
     return classes

@@ -68,7 +68,7 @@ def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict
     from dualattn.engine import DataError
     from dualattn.io.files import find_files
 
-    found = {}
+    found: dict[str, Path] = {}
     for file in find_files(inputs, suffixes):
         if file.suffix.lower() not in suffixes:
             raise DataError(f'{file}: this detector takes {", ".join(suffixes)}')

@@ -1,6 +1,7 @@
 """Dual-Attention on a bird's-eye-view map, in the place of the SECOND backbone (MPT IV-G, Fig. 10)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -45,6 +46,8 @@ class DualAttnBEV(BaseModule):
         CheckpointError: see `init_weights`.
     """
 
+    is_init: bool  # mmengine's, which tells no types
+
     def __init__(
         self,
         in_channels: int = 256,
@@ -68,7 +71,7 @@ class DualAttnBEV(BaseModule):
         self.in_channels = in_channels
         self.strides = tuple(strides)
         self.with_cp = with_cp
-        drop_path_rates = calculate_drop_path_rates(drop_path_rate, depths, stagewise=True)
+        drop_path_rates: Any = calculate_drop_path_rates(drop_path_rate, depths, stagewise=True)
         self.stem = nn.Conv2d(in_channels, out_channels[0], kernel_size=strides[0], stride=strides[0])
         self.downsamples = nn.ModuleList(
             [

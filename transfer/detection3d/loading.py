@@ -48,9 +48,11 @@ def check_points(values: np.ndarray, columns: int, path: str) -> np.ndarray:
 class _CheckedReader:
     """Reads a file of float32 numbers, for a transform of mmdet3d with `load_dim`."""
 
+    load_dim: int
+
     def _load_points(self, pts_filename: str) -> np.ndarray:
         try:
-            values = super()._load_points(pts_filename)
+            values = super()._load_points(pts_filename)  # type: ignore[misc]  # of the transform beside this class
         except ValueError as error:
             raise DataError(f'{pts_filename} is truncated: its size is no multiple of 4 bytes') from error
         return check_points(values, self.load_dim, pts_filename)
@@ -74,10 +76,13 @@ class _CheckedInfos:
         DataError: it is none, or of another version.
     """
 
+    ann_file: str
+    metainfo: dict
+
     def load_data_list(self) -> list[dict]:
         make = 'make it with tools/create_data.py'
         try:
-            infos = super().load_data_list()
+            infos = super().load_data_list()  # type: ignore[misc]  # of the data set beside this class
         except FileNotFoundError as error:
             raise FileNotFoundError(f'no info file at {self.ann_file}: {make}') from error
         except (TypeError, ValueError, KeyError) as error:

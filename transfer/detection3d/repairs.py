@@ -155,7 +155,7 @@ def repair_sparse_convolution() -> bool:
     ):
         """Stand in for `spconv.pytorch.ops.indice_conv`; a fused activation is for spconv's own inference, on GPUs."""
         if features.is_cuda:
-            return convolve.on_gpu(
+            return on_gpu(
                 features,
                 filters,
                 indice_pairs,
@@ -183,12 +183,10 @@ def repair_sparse_convolution() -> bool:
     ):
         """Stand in for `spconv.pytorch.ops.indice_conv_backward`."""
         if features.is_cuda:
-            return convolve_backward.on_gpu(
-                features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm, algo, timer
-            )
+            return backward_on_gpu(features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm, algo, timer)
         return convolve_pairs_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm)
 
-    convolve.on_gpu, convolve_backward.on_gpu = ops.indice_conv, ops.indice_conv_backward
+    on_gpu, backward_on_gpu = ops.indice_conv, ops.indice_conv_backward
     ops.indice_conv, ops.indice_conv_backward = convolve, convolve_backward
     return True
 
@@ -209,12 +207,12 @@ def overlap_rotated(boxes: np.ndarray, query_boxes: np.ndarray, criterion: int =
     Returns:
         (N, K) float32.
     """
-    boxes, query_boxes = (torch.as_tensor(np.asarray(value, dtype=np.float32)) for value in (boxes, query_boxes))
     if not len(boxes) or not len(query_boxes):
         return np.zeros((len(boxes), len(query_boxes)), dtype=np.float32)
+    ours, queries = (torch.as_tensor(np.asarray(value, dtype=np.float32)) for value in (boxes, query_boxes))
     # mmcv turns a box the other way round
-    turned = [torch.cat([value[:, :4], -value[:, 4:]], dim=1).contiguous() for value in (boxes, query_boxes)]
-    area, query_area = boxes[:, 2:3] * boxes[:, 3:4], (query_boxes[:, 2] * query_boxes[:, 3])[None]
+    turned = [torch.cat([value[:, :4], -value[:, 4:]], dim=1).contiguous() for value in (ours, queries)]
+    area, query_area = ours[:, 2:3] * ours[:, 3:4], (queries[:, 2] * queries[:, 3])[None]
     intersection = box_iou_rotated(*turned, mode='iof') * area
     if criterion == -1:
         overlap = intersection / (area + query_area - intersection)
@@ -232,7 +230,7 @@ def repair_kitti_metric() -> bool:
     if torch.cuda.is_available() or _ROTATE_IOU in sys.modules:
         return False
     module = types.ModuleType(_ROTATE_IOU, 'Stands in for a module that needs a CUDA driver to be imported.')
-    module.rotate_iou_gpu_eval = overlap_rotated
+    setattr(module, 'rotate_iou_gpu_eval', overlap_rotated)  # noqa: B010 (a module's type has no such name)
     sys.modules[_ROTATE_IOU] = module
     return True
 
@@ -257,6 +255,6 @@ def repair_center_head() -> bool:
                 torch.nn.init.constant_(head.heatmap[-1].bias, head.init_bias)
         init_weights(self)
 
-    set_heatmap_bias_and_init_weights.sets_heatmap_bias = True
+    setattr(set_heatmap_bias_and_init_weights, 'sets_heatmap_bias', True)  # noqa: B010 (nor a function's)
     CenterHead.init_weights = set_heatmap_bias_and_init_weights
     return True

@@ -112,7 +112,9 @@ def read_text(image: Image.Image) -> dict[str, str]:
     if image.format == 'PNG':
         # ImageMagick hides EXIF data and profiles in texts, and XMP is one too
         hidden = ('Raw profile type', 'XML:com.adobe.xmp')
-        return {str(name): str(text) for name, text in image.text.items() if not name.startswith(hidden)}
+        return {
+            str(name): str(text) for name, text in getattr(image, 'text', {}).items() if not name.startswith(hidden)
+        }
     comment = image.info.get('comment') if image.format in _JPEG else None
     if not comment:
         return {}

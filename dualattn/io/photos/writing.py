@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -97,7 +98,7 @@ def _encode(photo: Photo, kind: str, path: Path, file: io.BufferedWriter, qualit
     image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
     # a WebP has no other place for the resolution than EXIF; with EXIF data the two must agree
     exif = metadata.encode_exif(photo.exif, photo.dpi if photo.exif or kind == 'WEBP' else None)
-    options = {'icc_profile': photo.icc_profile}
+    options: dict[str, Any] = {'icc_profile': photo.icc_profile}
     if kind == 'JPEG':
         segments = metadata.jpeg_segments(exif, packet, photo.text, path)
         options |= dict(quality=quality, subsampling=0, **segments)
@@ -138,7 +139,7 @@ def _png_16_bit(photo: Photo, packet: bytes | None) -> bytes:
     for name, payload in payloads:
         chunks += struct.pack('>I', len(payload)) + name + payload + struct.pack('>I', zlib.crc32(name + payload))
     header = 8 + 25  # signature and IHDR, which stand first; the chunks must come before the pixels
-    return encoded[:header] + chunks + encoded[header:]
+    return bytes(encoded[:header] + chunks + encoded[header:])
 
 
 def _encode_tiff(photo: Photo, packet: bytes | None, file: io.BufferedWriter, compression: int) -> None:
@@ -157,7 +158,8 @@ def _encode_tiff(photo: Photo, packet: bytes | None, file: io.BufferedWriter, co
         directory.tagtype[metadata.IPTC_TAG] = _IPTC_TYPE
         directory[metadata.IPTC_TAG] = photo.iptc
     pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('<'))
-    strips, rows = [pixels.data], height
+    strips: list[bytes | memoryview] = [pixels.data]
+    rows = height
     if compression != TIFF_COMPRESSIONS['none']:
         rows = max(1, _STRIP_BYTES // (pixels.nbytes // height))
         strips = [_compressed(pixels[top : top + rows], compression) for top in range(0, height, rows)]
@@ -188,4 +190,6 @@ def _compressed(rows: np.ndarray, compression: int) -> bytes:
     start = np.zeros((len(rows), 1, rows.shape[2]), rows.dtype)
     differences = np.diff(rows, axis=1, prepend=start).astype(rows.dtype, copy=False)
     data = np.ascontiguousarray(differences).tobytes()
-    return zlib.compress(data, 6) if compression == TIFF_COMPRESSIONS['deflate'] else imagecodecs.lzw_encode(data)
+    return (
+        zlib.compress(data, 6) if compression == TIFF_COMPRESSIONS['deflate'] else bytes(imagecodecs.lzw_encode(data))
+    )

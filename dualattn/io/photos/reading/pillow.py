@@ -25,7 +25,7 @@ def decode(source: Source, kind: str) -> Decoded:
     with Image.open(source.file, formats=[kind]) as image:
         source.check_size(*image.size)
         if getattr(image, 'is_animated', False):
-            source.warn('%d frames or pages, the first one is used', image.n_frames)
+            source.warn('%d frames or pages, the first one is used', getattr(image, 'n_frames', 1))
         profile, bits, exact = image.info.get('icc_profile'), 8, None
         if kind == 'BMP':
             profile = _profile_of_bmp(source.read())

@@ -49,7 +49,7 @@ setup: $(STAMPS)/evaluate $(STAMPS)/package  ## make .venv with all that coloriz
 setup-transfer: $(STAMPS)/transfer $(STAMPS)/package  ## add mmcv, mmdet and mmdet3d to .venv
 
 clean:  ## delete what Python and the tools leave behind; .venv and results stay
-	rm -rf build dist *.egg-info dualattn/_C*.so $(STAMPS)/package .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info dualattn/_C*.so $(STAMPS)/package .pytest_cache .ruff_cache .mypy_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written only when its installation went through, so that an interrupted one is taken up again.

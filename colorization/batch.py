@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -90,7 +90,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_jobs(jobs: Sequence[Job], colorizer: Colorizer, settings: Settings) -> Iterator[Outcome]:
+def run_jobs(jobs: Sequence[Job], colorizer: Colorizer, settings: Settings) -> Generator[Outcome, None, None]:
     """Colorize photographs, and yield what became of each, in their order.
 
     Whatever one of them raises is its outcome; only an interruption by the user ends the run. At most 2 * `jobs` + 1
@@ -126,7 +126,7 @@ def run_job(job: Job, colorizer: Colorizer, settings: Settings | None = None) ->
 
 
 def _read_ahead(jobs: Sequence[Job], settings: Settings, stack: ExitStack) -> Iterator[Reading]:
-    options = dict(max_pixels=settings.max_pixels, allow_truncated=settings.allow_truncated)
+    options: dict[str, Any] = dict(max_pixels=settings.max_pixels, allow_truncated=settings.allow_truncated)
     requests = ((job.source, options | dict(page=job.page)) for job in jobs)
     if not settings.jobs or len(jobs) < 2:  # for one, no process is worth its start
         return (read_here(path, each) for path, each in requests)
@@ -156,8 +156,9 @@ def _start(
         pictures = _make(job, photo, colorizer, settings)
     except Exception as error:  # of the network or the memory: it is this photograph's, and the next one gets its turn
         return _failure(job, error, start, reading.messages)
-    write = (_write, job, pictures, settings, said, start)
-    return _write(*write[1:]) if writers is None else writers.submit(*write)
+    if writers is None:
+        return _write(job, pictures, settings, said, start)
+    return writers.submit(_write, job, pictures, settings, said, start)
 
 
 def _make(job: Job, photo: Photo, colorizer: Colorizer, settings: Settings) -> dict[str, Photo]:

@@ -196,7 +196,7 @@ class Colorizer:
             for index, (photo, l) in enumerate(zip(photos, lightness, strict=True))
         ]
 
-    def draw_variants(self, image: Picture, count: int, seed: int = 0) -> list[Picture]:
+    def draw_variants(self, image: OnePicture, count: int, seed: int = 0) -> list[OnePicture]:
         """Colorize one photograph in other plausible ways, each coherent by region; see `alternatives.draw_variants`.
 
         Args:
@@ -212,11 +212,14 @@ class Colorizer:
             ValueError: count is below 1, or a shape is wrong.
         """
         photo, back = open_picture(image)
+        same_kind: Any = back
         l = extract_l(photo.pixels)
         head = self._palette_head()
         scores = draw_variants(self.predict_scores(l[None, None]), head.colors, count, seed)
         versions = self.network.mix_scores(scores, head.temperature / self.vividness)
-        return [back(replace(photo, pixels=self.merge(l, self.edit_ab(ab), photo.pixels.dtype))) for ab in versions]
+        return [
+            same_kind(replace(photo, pixels=self.merge(l, self.edit_ab(ab), photo.pixels.dtype))) for ab in versions
+        ]
 
     def measure_doubt(self, image: Picture) -> np.ndarray:
         """Return where the network is unsure, (H, W) float32 in [0, 1]; see `alternatives.measure_doubt`.

@@ -41,8 +41,8 @@ def measure_variety(rgb: np.ndarray) -> float:
     down, across = (axis.ravel() for axis in np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j])
     place = np.stack([across, down, across**2, down**2, across * down], axis=1)
     part = light[:, None] / 100
-    terms = [_steps(light, _STEPS), _steps(light, _STEPS_OF_CONTRAST) * contrast[:, None] / 300]
-    terms = np.concatenate([*terms, place, place * part, place * part**2], axis=1)
+    steps = [_steps(light, _STEPS), _steps(light, _STEPS_OF_CONTRAST) * contrast[:, None] / 300]
+    terms = np.concatenate([*steps, place, place * part, place * part**2], axis=1)
     # a little weight on small factors, so that lightnesses that hardly occur are not fitted to single cells
     ridge = 0.005 * np.sqrt(len(light)) * np.eye(terms.shape[1])
     left, right = np.concatenate([terms, ridge]), np.concatenate([colors, np.zeros((len(ridge), 2))])

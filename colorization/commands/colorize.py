@@ -300,7 +300,8 @@ def colorize(args: argparse.Namespace) -> int:
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'colorize: {error}', file=sys.stderr)
         return 2
-    states, failed = Counter(), []
+    states: Counter[str] = Counter()
+    failed: list[str] = []
     try:
         with logging_redirect_tqdm(), contextlib.closing(run_jobs(jobs, colorizer, settings)) as outcomes:
             for outcome in tqdm(outcomes, total=len(jobs), unit='photo', disable=None):

@@ -70,7 +70,8 @@ def read_rgb(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, min_side: in
         pixels = with_three_channels(to_8_bit(pixels))
         if found.alpha is not None:
             pixels = over_white(pixels, to_8_bit(found.alpha))
-        return np.ascontiguousarray(upright(pixels, found.orientation))
+        # decoders hand out views that cannot be written to, which torch warns of
+        return np.require(upright(pixels, found.orientation), requirements=['C', 'W'])
 
 
 def count_pages(path: str | os.PathLike) -> int:

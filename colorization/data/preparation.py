@@ -15,7 +15,7 @@ from PIL import Image
 
 from colorization.evaluation.protocols import Protocol, get_protocol
 from dualattn.engine import DataError
-from dualattn.io.files import write_json, write_whole
+from dualattn.io.files import hash_file, write_json, write_whole
 from dualattn.io.photos import ImageError, list_images, read_rgb
 
 __all__ = ['SOURCES', 'DiskFullError', 'PreparedProtocol', 'Source', 'prepare_protocol']
@@ -110,7 +110,7 @@ def _prepare_one(source: Path, copy: Path | None, protocol: Protocol) -> tuple[s
     Returns:
         sha256, or None where the photograph cannot be read; the reason of that; whether a copy was written.
     """
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    digest = hash_file(source)
     if copy is not None and copy.is_file() and copy.stat().st_mtime >= source.stat().st_mtime:
         return digest, '', False  # copies appear whole or not at all
     try:

@@ -18,7 +18,8 @@ from colorization.evaluation.measures import color_distribution_consistency, is_
 from colorization.evaluation.pairs import Pairing
 from colorization.evaluation.protocols import Protocol
 from colorization.evaluation.statistics import bootstrap_means, frechet_distance, frechet_interval, full_rank_count
-from colorization.metrics.networks import DINOv2, Inception, LPIPSDistance, hash_file
+from colorization.metrics.networks import DINOv2, Inception, LPIPSDistance
+from dualattn.io.files import hash_file
 from dualattn.io.photos import ImageError, read_rgb
 
 __all__ = ['Figure', 'Scores', 'score_pairs']

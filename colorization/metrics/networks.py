@@ -4,7 +4,6 @@ Nothing is downloaded. A number is a score only with the weights that everyone e
 compared with the published one, and the result says which it was.
 """
 
-import hashlib
 import logging
 import warnings
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dualattn.engine import CheckpointError, DataError, read_checkpoint
+from dualattn.io.files import hash_file
 
 __all__ = ['DINOv2', 'Inception', 'LPIPSDistance', 'NetworkWeights', 'identify_weights']
 
@@ -58,15 +58,6 @@ SOURCES = {
         ('397923af',),
     ),
 }
-
-
-def hash_file(path: str | Path) -> str:
-    """Return the sha256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def identify_weights(kind: str, path: str | Path) -> NetworkWeights:

@@ -5,7 +5,6 @@ name. Nothing is fetched unless somebody asks for it.
 """
 
 import errno
-import hashlib
 import http.client
 import json
 import os
@@ -18,7 +17,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-__all__ = ['DownloadError', 'PublishedFile', 'fetch_published', 'find_published', 'hash_file', 'suggest_download']
+from dualattn.io.files import hash_file
+
+__all__ = ['DownloadError', 'PublishedFile', 'fetch_published', 'find_published', 'suggest_download']
 
 GROUP = 'dualattn.weights'
 CHUNK = 1 << 20  # bytes
@@ -69,19 +70,6 @@ def suggest_download(path: str | os.PathLike) -> str:
             folder = '' if path.parent == Path('weights') else f' -o {path.parent}'
             return f'; fetch it with: dualattn weights get {file.name}{folder}'
     return ''
-
-
-def hash_file(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _hash(file)
-
-
-def _hash(file) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def find_address(file: PublishedFile) -> str:

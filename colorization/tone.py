@@ -29,7 +29,7 @@ def measure_variety(rgb: np.ndarray) -> float:
     if rgb.ndim == 2:
         return 0.0
     step = max(1, -(-max(rgb.shape[:2]) // _DECODE_SIDE))
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb[::step, ::step])).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(np.array(rgb[::step, ::step])).permute(2, 0, 1)[None].float() / 255
     l, ab = rgb_to_lab(pixels)
     scale = _SIDE / max(l.shape[2:])
     shape = [max(8, round(scale * side)) for side in l.shape[2:]]

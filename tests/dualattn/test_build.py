@@ -1,0 +1,69 @@
+"""Kernels that were compiled later, into a cache: whose they are, and what becomes of broken ones."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dualattn.ops import build, library
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and a package that was installed without kernels."""
+    monkeypatch.setenv('DUALATTN_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr(library, 'PACKAGE', tmp_path / 'package')
+    return build.find_cache(torch.__version__)
+
+
+def test_without_kernels_the_command_is_named(cache):
+    compiled, reason = library._load()
+    assert compiled is None and 'dualattn check --build' in reason
+
+
+@pytest.mark.parametrize('content', [b'', b'no library', b'\x7fELF' + bytes(60)])
+def test_broken_cache_falls_back_with_the_reason(cache, content, caplog):
+    cache.mkdir(parents=True)
+    (cache / '_C.abi3.so').write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        compiled, reason = library._load()
+    assert compiled is None and f'{cache / "_C.abi3.so"} could not be loaded' in reason
+    assert 'delete the file' in caplog.text
+
+
+def test_cache_belongs_to_torch_and_to_the_sources(cache, tmp_path, monkeypatch):
+    assert build.find_cache('9.9.9') != cache and cache.is_relative_to(tmp_path)
+    monkeypatch.setattr(build, 'PACKAGE', tmp_path)
+    (tmp_path / 'csrc').mkdir()
+    (tmp_path / 'csrc' / 'a.cpp').write_text('1')
+    first = build.find_cache(torch.__version__)
+    (tmp_path / 'csrc' / 'a.cpp').write_text('2')
+    assert len({cache, first, build.find_cache(torch.__version__)}) == 3
+
+
+def test_failed_build_leaves_nothing_and_shows_the_compiler(cache, monkeypatch):
+    monkeypatch.setattr(build, 'choose_build', lambda: ('cpu', 'test'))
+    monkeypatch.setattr(
+        build.subprocess, 'run', lambda *args, **kwargs: subprocess.CompletedProcess(args, 1, 'error: no such header')
+    )
+    with pytest.raises(RuntimeError, match='no such header'):
+        build.build_kernels()
+    assert list(cache.iterdir()) == []
+
+
+def test_nothing_to_build_with(cache, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    monkeypatch.delenv('DUALATTN_BUILD', raising=False)
+    with pytest.raises(RuntimeError, match='there is no C\\+\\+ compiler'):
+        build.build_kernels()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == 'win32', reason='the kernels are written for GCC and Clang')
+def test_built_kernels_are_loaded(cache, monkeypatch):
+    monkeypatch.setenv('DUALATTN_BUILD', 'cpu')
+    assert build.build_kernels().parent == cache
+    compiled, reason = library._load()
+    assert compiled is not None and reason == ''

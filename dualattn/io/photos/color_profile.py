@@ -13,7 +13,8 @@ from dualattn.io.photos import messages
 BAND_PIXELS = 1 << 22  # pixels converted at a time, so that the copies of a large scan stay small
 MAX_BYTES = 16 << 20  # of a profile; the largest of printers have 3 MB
 SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # x and y of red, green and blue
-D65 = (0.3127, 0.3290)
+D65, D50 = (0.3127, 0.3290), (0.34567, 0.35850)
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 # littleCMS's name of a kind of pixels, and the signature that a profile has for it (ICC.1:2022, 7.2.6)
 _SPACES = {'GRAY': ('gray', 'GRAY'), 'RGB': ('rgb', 'RGB'), 'CMYK': ('cmyk', 'CMYK'), 'LAB': ('lab', 'Lab')}
 # ITU-T H.273, tables 2 and 3: primaries with their white point, and gammas; PQ (16) and HLG (18) are no such curves
@@ -174,6 +175,35 @@ def _is_exact_when_optimized(name: str, profile: bytes) -> bool:
     quick = _transform(probe, name, profile, np.uint16, 0).astype(int)
     exact = _transform(probe, name, profile, np.uint16, imagecodecs.CMS.FLAGS.NOOPTIMIZE)
     return int(np.abs(quick - exact).max()) <= 16
+
+
+def adapt_lab(lab: np.ndarray, white: tuple[float, float] | None) -> np.ndarray:
+    """Bring Lab under another white to D50, that of profiles and the default of TIFF, by Bradford's adaptation.
+
+    Args:
+        lab: (H, W, 3) float32, L in [0, 100].
+        white: x and y of the white that Lab is under; None for D50.
+
+    Returns:
+        (H, W, 3) float32 under D50.
+    """
+    if white is None or max(abs(white[0] - D50[0]), abs(white[1] - D50[1])) < 0.002 or not 0.1 < white[1] < 0.9:
+        return lab
+    whites = [np.array([x / y, 1.0, (1 - x - y) / y]) for x, y in (white, D50)]
+    cones = [_BRADFORD @ each for each in whites]
+    adaptation = np.linalg.inv(_BRADFORD) @ np.diag(cones[1] / cones[0]) @ _BRADFORD
+    matrix = (adaptation * whites[0] / whites[1][:, None]).T.astype(np.float32)  # between shares of each white
+    out = np.empty_like(lab)
+    rows = max(1, BAND_PIXELS // lab.shape[1])
+    for top in range(0, len(lab), rows):
+        band = lab[top : top + rows]
+        y = (band[..., 0] + 16) / 116
+        root = np.stack([y + band[..., 1] / 500, y, y - band[..., 2] / 200], axis=-1)
+        share = np.where(root > 6 / 29, root**3, (root - 4 / 29) * (108 / 841)) @ matrix
+        root = np.where(share > (6 / 29) ** 3, np.cbrt(share), share * (841 / 108) + 4 / 29)
+        l, a, b = 116 * root[..., 1] - 16, 500 * (root[..., 0] - root[..., 1]), 200 * (root[..., 1] - root[..., 2])
+        out[top : top + rows] = np.stack([l, a, b], axis=-1)
+    return out
 
 
 @lru_cache(maxsize=16)

@@ -35,7 +35,8 @@ def read_photo(
     Args:
         path: a JPEG, PNG, TIFF, WebP, BMP, GIF, PNM, JPEG 2000, AVIF or JPEG XL file under any name; HEIC where pi-heif
             is installed, DNG and camera raw where rawpy is.
-        max_pixels: a larger image is refused from its header, before anything is decoded.
+        max_pixels: a larger image is refused from its header, before anything is decoded. Above 179 million pixels
+            Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS, has to be raised as well.
         allow_truncated: take what can be decoded of a file that is cut or damaged; what is missing is said.
         page: which page of a TIFF, from 1; see `count_pages`.
 

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from dualattn.io.photos import iptc, metadata, xmp
+from dualattn.io.photos import color_profile, iptc, metadata, xmp
 from dualattn.io.photos.photo import ImageError
 from dualattn.io.photos.reading import raw
 from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha, scale_bits
@@ -22,7 +22,7 @@ _SPACES = {WHITE_IS_ZERO: 'GRAY', BLACK_IS_ZERO: 'GRAY', RGB: 'RGB', YCBCR: 'RGB
 _CHANNELS = {'GRAY': 1, 'RGB': 3, 'CMYK': 4, 'LAB': 3, 'PALETTE': 1}
 # tags (TIFF 6.0; the last three by ICC.1 and Adobe's notes)
 _SUBFILE, _OLD_SUBFILE, _BITS, _EXTRA, _FORMAT, _ORIENTATION = 254, 255, 258, 338, 339, 274
-_COLOR_MAP, _INK_SET, _ICC, _XMP, _RESOURCES = 320, 332, 34675, 700, 34377
+_WHITE, _COLOR_MAP, _INK_SET, _ICC, _XMP, _RESOURCES = 318, 320, 332, 34675, 700, 34377
 # the tags that the pixels hang on, and the bytes of TIFF's types
 _STORAGE_TAGS = {*range(256, 285), 317, 320, *range(322, 326), 338, 339, 347, 530}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -196,7 +196,7 @@ def _decode(page: Page, source: Source) -> Decoded:
         pixels, space = _colors_of_indices(page, samples), 'RGB'
         alpha = None if alpha is None else alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
     elif space == 'LAB':
-        pixels = _lab(samples, bits, photometric)
+        pixels = color_profile.adapt_lab(_lab(samples, bits, photometric), _white_point(page))
     else:
         pixels = scale_bits(samples, bits)
         if photometric == WHITE_IS_ZERO:
@@ -388,6 +388,14 @@ def _lab(samples: np.ndarray, bits: int, photometric: int) -> np.ndarray:
         l = values[..., 0] * (100 / (255 if bits == 8 else 65280))
         ab = values[..., 1:] / step - 128
     return np.concatenate([l[..., None], ab], axis=-1).astype(np.float32)
+
+
+def _white_point(page: Page) -> tuple[float, float] | None:
+    """Return x and y of the white that the page states, or None."""
+    value = page.own_or_parents(_WHITE, None)
+    if not isinstance(value, tuple) or len(value) != 4 or 0 in value:
+        return None
+    return value[0] / value[1], value[2] / value[3]
 
 
 def _metadata(page: Page, source: Source) -> dict:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
+from skimage.color import rgb2lab
 
 from dualattn.io.photos import ImageError, count_pages, read_photo, read_rgb
 from dualattn.io.photos.metadata import load_exif
@@ -402,3 +403,16 @@ def test_opencv_reads_the_same(tmp_path, compression):
         number = {'none': 1, 'lzw': 5, 'deflate': 8}[compression]
         cv2.imwrite(str(tmp_path / 'a.tif'), rgb[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, number])
         np.testing.assert_array_equal(read_photo(tmp_path / 'a.tif').pixels, rgb)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_lab_under_another_white(tmp_path, dtype):
+    """As scikit-image has Lab, under D65, which ImageMagick writes and states."""
+    rgb = RNG.integers(30, 220, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    lab = rgb2lab(rgb)
+    scale, step = (2.55, 1) if dtype == np.uint8 else (655.35, 256)
+    stored = np.rint(lab * [scale, step, step]).astype(np.int32).astype(dtype)
+    white = (318, '2I', 2, (3127, 10000, 3290, 10000), True)
+    tifffile.imwrite(tmp_path / 'a.tif', stored, photometric=8, metadata=None, extratags=[white])
+    difference = np.abs(read_photo(tmp_path / 'a.tif').pixels / 257 - rgb)
+    assert difference.max() <= (10 if dtype == np.uint8 else 1.5) and difference.mean() < 1.5

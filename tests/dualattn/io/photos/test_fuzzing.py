@@ -11,9 +11,9 @@ def test_every_seed_is_a_photograph_and_every_file_the_same_again(tmp_path):
         (tmp_path / 'a').write_bytes(data)
         assert read_photo(tmp_path / 'a').pixels.shape[:2] in ((24, 32), (32, 24)), name
     again = make_seeds()
-    for seed in range(50):
-        assert make_file(seed, seeds) == make_file(seed, again)
-        assert make_file(seed, seeds)[1] != seeds[make_file(seed, seeds)[0]]
+    files = [make_file(seed, seeds) for seed in range(50)]
+    assert files == [make_file(seed, again) for seed in range(50)]
+    assert sum(data != seeds[name] for name, data in files) > 40  # a zero may be written over a zero
 
 
 def test_no_damage_ends_or_hangs_a_process():

@@ -40,6 +40,7 @@ NOT_FOR_INFERENCE = (
     'metrics',
     'systems',
     'complexity.py',
+    'palette.py',
     'commands/curve.py',
     'commands/palette.py',
 )

@@ -62,6 +62,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='output file (for one INPUT), folder, or - (default: NAME_color beside it, or the folder colorized)',
     )
     parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
+    parser.add_argument(
+        '--engine', choices=('torch', 'onnx'), default='torch', help='what computes the network (default: torch)'
+    )
     parser.add_argument('--config', help='training config; its model.generator describes the network of --weights')
     parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
@@ -157,6 +160,10 @@ def load_colorizer(args):
 
     from colorization.pipeline import Colorizer, has_palette, read_network_config
 
+    if args.engine == 'onnx':
+        return load_onnx_colorizer(args)
+    if str(args.weights).endswith('.onnx'):
+        raise ValueError(f'{args.weights} needs --engine onnx')
     config = read_network_config(args.config) if args.config else None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     options = dict(size=args.size, device=device, chroma=args.chroma, vividness=args.vividness)
@@ -164,6 +171,31 @@ def load_colorizer(args):
     if (args.variants or args.doubt) and not has_palette(colorizer.network):
         raise ValueError('--variants and --doubt need weights with a palette head; these know one version alone')
     return colorizer
+
+
+def load_onnx_colorizer(args):
+    """Build the colorizer of an ONNX file; weights of another form, or the packaged ones, are exported first."""
+    import tempfile
+
+    from colorization.checkpoints import default_weights_path, load_network
+    from colorization.onnx import OnnxNetwork, export_colorizer
+    from colorization.pipeline import Colorizer, read_network_config
+
+    if args.device not in (None, 'cpu'):
+        raise ValueError(f'--engine onnx computes on the CPU, got --device {args.device}')
+    if args.variants or args.doubt or args.vividness != 1:
+        raise ValueError('--variants, --doubt and --vividness need --engine torch: an ONNX file holds l -> ab alone')
+    path = args.weights or default_weights_path()
+    if str(path).endswith('.onnx'):
+        if args.config:
+            raise ValueError('--config is for weights that do not describe themselves; an ONNX file does')
+        network = OnnxNetwork(path)
+    else:
+        config = read_network_config(args.config) if args.config else None
+        with tempfile.TemporaryDirectory() as folder:
+            export_colorizer(load_network(path, config), Path(folder, 'network.onnx'))
+            network = OnnxNetwork(Path(folder, 'network.onnx'))
+    return Colorizer(network, size=args.size, chroma=args.chroma)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

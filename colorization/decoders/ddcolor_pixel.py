@@ -55,10 +55,11 @@ class BlurredShuffle(nn.Module):
             (B, K, scale * h, scale * w), `einsum('bkc,bchw->bkhw', weights, forward(x))`.
         """
         weight, bias = self.conv.weight, self.conv.bias  # read once: spectral norm works at each reading
+        x = x.contiguous()
         # a compiler fuses by itself, and an exported network is to take any size
-        rows = x.shape[2] if torch.compiler.is_compiling() else max(1, BAND_PIXELS // x.shape[3])
+        whole = torch.compiler.is_compiling() or torch.jit.is_tracing()
         bands = []
-        for band in x.contiguous().split(rows, dim=2):
+        for band in [x] if whole else x.split(max(1, BAND_PIXELS // x.shape[3]), dim=2):
             band = F.relu(self.norm(F.conv2d(band, weight, bias)), inplace=True)
             batch, _, height, width = band.shape
             # (B, C * scale^2, h, w) -> (B, K, scale^2 * h * w) -> (B, K * scale^2, h, w)

@@ -91,17 +91,18 @@ class PyramidEncoder(nn.Module):
         """
         height, width = x.shape[-2:]
         if self.multiple > 1:
-            x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode='replicate')
+            right, below = ((self.multiple - side % self.multiple) % self.multiple for side in (width, height))
+            x = F.pad(x, (0, right, 0, below), mode='replicate')
         features = self.trunk(x)
         features = [features[i] for i in self.indices]
         if self.channels_last_trunk:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         if self.multiple > 1:
             features = [
-                feature[..., : -(-height // stride), : -(-width // stride)]
+                feature[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride]
                 for feature, stride in zip(features, PYRAMID_STRIDES, strict=True)
             ]
-        if not torch.compiler.is_compiling():  # sizes may be symbols there
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # sizes may be symbols there
             for feature, stride in zip(features, PYRAMID_STRIDES, strict=True):
                 # a map that leaves pixels out would be stretched over them
                 if tuple(feature.shape[-2:]) != tuple(-(-side // stride) for side in (height, width)):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -113,8 +114,10 @@ class DDColor(nn.Module):
         """
         height, width = l.shape[-2:]
         stride = PYRAMID_STRIDES[-1]
-        if height % stride or width % stride:
-            l = F.pad(l, (0, -width % stride, 0, -height % stride), mode='replicate')
+        if torch.jit.is_tracing() or height % stride or width % stride:  # a traced graph is to take any size
+            # positive terms alone: ONNX rounds a negative quotient the other way
+            right, below = ((stride - side % stride) % stride for side in (width, height))
+            l = F.pad(l, (0, right, 0, below), mode='replicate')
         gray = gray_rgb_from_l(l)
         mean, std = (gray.new_tensor(value).view(3, 1, 1) for value in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
         return ((gray - mean) / std).to(self.to_ab.bias.dtype)

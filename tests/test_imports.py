@@ -35,8 +35,14 @@ class Rule:
 
 RULES = (
     # the backbone stands alone, and is built from below: ops, layers, models
-    Rule('dualattn', only=('dualattn', 'torch', 'timm', 'setuptools'), never=APART, apart=(*APART, 'dualattn.matmul')),
+    Rule(
+        'dualattn',
+        only=('dualattn', 'torch', 'timm', 'setuptools'),
+        never=APART,
+        apart=(*APART, 'dualattn.matmul', 'dualattn.onnx'),
+    ),
     Rule('dualattn.matmul', only=('torch', 'dualattn.io.files')),  # which it loads when it writes what it measured
+    Rule('dualattn.onnx', only=('dualattn.io.files', 'torch', 'onnx', 'onnxruntime')),
     Rule('dualattn.ops', never=('dualattn.layers', 'dualattn.models')),
     Rule('dualattn.layers', never=('dualattn.models',)),
     # the ground floor, which knows nothing above it, and what mmengine lacks; photographs do without torch

@@ -8,20 +8,25 @@ from typing import Any
 
 from dualattn.registration import register_with
 
-__all__ = ['DualAttn', 'LayerDecayOptimWrapperConstructor']
+__all__ = ['ClassCheckHook', 'DualAttn', 'LayerDecayOptimWrapperConstructor']
 
 register_with(
     'mmengine',
-    ['transfer.backbone', 'transfer.layer_decay'],
-    through=[
+    ['transfer.backbone', 'transfer.classes', 'transfer.layer_decay'],
+    # dualattn.engine loads mmengine while it is half there itself, and what is registered needs the whole of it
+    through=['dualattn.engine']
+    + [
         f'transfer.{name}'
         for name in (
             'backbone',
+            'classes',
             'classification',
             'detection',
             'detection3d',
             'layer_decay',
+            'main_process',
             'operators',
+            'photographs',
             'weights',
         )
     ],
@@ -29,6 +34,10 @@ register_with(
 
 
 def __getattr__(name: str) -> Any:
+    if name == 'ClassCheckHook':
+        from transfer.classes import ClassCheckHook
+
+        return ClassCheckHook
     if name == 'DualAttn':
         from transfer.backbone import DualAttn
 

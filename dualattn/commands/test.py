@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualattn.commands.files import check_data
+from dualattn.commands.overrides import merge_options
 from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
 from dualattn.configs import import_modules, read_config
 from dualattn.io.published import suggest_download
@@ -47,6 +48,14 @@ def make_parser() -> CommandParser:
     parser.add_argument('--work-dir', help='where logs and pictures go (default: work_dirs/<config name>)')
     parser.add_argument('--out', help='also write every prediction to this .pkl file')
     parser.add_argument('--show-dir', help='also draw every prediction, in this folder below the work dir (detectors)')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test each image mirrored and at 0.75, 1 and 1.25 of its size as well (all but point clouds)',
+    )
+    parser.add_argument(
+        '--tta-scales', nargs='+', type=float, metavar='S', help='--tta at these sizes; 1 alone mirrors and no more'
+    )
     add_options_argument(parser)
     parser.add_argument(
         '--launcher',
@@ -68,7 +77,7 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     cfg = read_config(args.config, import_modules=False)
     # what training alone needs, such as the weights of a perceptual loss, must not stand in a test's way
     cfg.merge_from_dict(cfg.get('test_overrides', {}))
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'no checkpoint at {args.checkpoint}{suggest_download(args.checkpoint)}')
     check_data(cfg, ['test_dataloader'])
@@ -85,6 +94,10 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
     if args.fid:
         add_fid(cfg, args)
+    if args.tta or args.tta_scales:
+        from dualattn.engine.augmentation import SCALES, use_augmentation
+
+        use_augmentation(cfg, args.tta_scales or SCALES)
     if not args.checkpoint.endswith('.safetensors'):
         cfg.load_from = args.checkpoint
     elif is_colorizer(cfg):
@@ -131,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(describe(error), file=sys.stderr)
         return 2
-    from mmengine.evaluator import DumpResults
+    from mmengine.registry import METRICS
 
     from dualattn.engine import CheckpointError, DataError, StrictRunner
 
@@ -144,7 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 'FID is not computed: it needs --fid FILE, which `dualattn weights get inception` fetches'
             )
         if args.out:
-            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+            # mmdet's own, which its tools for analysis read, codes masks by their runs
+            kind = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+            runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=args.out)))
         runner.test()
     except (FileNotFoundError, CheckpointError, DataError) as error:
         print(describe(error), file=sys.stderr)

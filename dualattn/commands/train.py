@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualattn.commands.files import check_data, check_weights_files
+from dualattn.commands.overrides import merge_options
 from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
 from dualattn.configs import import_modules, read_config
 
@@ -100,7 +101,8 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
         FileNotFoundError: there is no such config or checkpoint.
         OptionError: an argument does not fit the config.
     """
-    cfg = read_config(args.config, options, import_modules=False)
+    cfg = read_config(args.config, import_modules=False)
+    merge_options(cfg, options)
     # these take no time; what follows loads torch, mmengine and what the config imports
     if args.resume and args.resume != 'auto' and not Path(args.resume).is_file():
         raise FileNotFoundError(f'--resume: no checkpoint at {args.resume}')
@@ -115,6 +117,12 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
         raise OptionError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
+    sparse = [part.type for part in cfg.model.values() if isinstance(part, dict) and 'Sparse' in str(part.get('type'))]
+    if args.amp == 'bfloat16' and sparse:
+        raise OptionError(
+            f'--amp: spconv, which computes {sparse[0]}, has no bfloat16 and would fall back to float16 without a '
+            'scaled loss; on a GPU, --amp float16 will do'
+        )
     if args.amp:
         use_amp(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:

@@ -42,6 +42,7 @@ _DEFAULT_HOOKS: dict[str, dict[str, Any]] = dict(
 
 # what Runner and torch's wrappers read from the config, beside Runner's own arguments
 _CONFIG_KEYS = {'model_wrapper_cfg', 'runner_type', 'sync_bn', 'find_unused_parameters', 'compile'}
+_SHORTHANDS = {'data_root', 'classes'}  # see dualattn.commands.overrides
 
 
 # learning rates that a schedule names outright, by its class
@@ -313,7 +314,7 @@ def check_options(options: dict, unread: tuple[str, ...] = ()) -> None:
         OptionError: an option has no effect; names it.
     """
     unread = ('self', 'cfg', 'launcher', *unread)
-    known = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS}
+    known = {*inspect.signature(StrictRunner.__init__).parameters, *_CONFIG_KEYS, *_SHORTHANDS}
     names = sorted(name for name in known if not name.startswith(unread))
     without_effect = sorted({key.split('.')[0] for key in options} - set(names))
     if without_effect:

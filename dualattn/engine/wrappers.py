@@ -1,11 +1,13 @@
 """Networks inside the wrappers of distributed training."""
 
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 __all__ = ['unwrap']
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """Return what a wrapper of distributed training holds, or the module itself."""
-    return getattr(module, 'module') if is_model_wrapper(module) else module  # noqa: B009 (torch: tensor or module)
+    """Return what wrappers of distributed training and of test-time augmentation hold, or the module itself."""
+    while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
+        module = getattr(module, 'module')  # noqa: B009 (torch: tensor or module)
+    return module

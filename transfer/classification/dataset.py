@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from dualattn.engine import DataError
+from transfer.photographs import read_photograph
 
 __all__ = ['ClassFolder', 'read_image']
 
@@ -47,14 +48,13 @@ class ClassFolder(Dataset):
                 'data_root in train_dataloader.dataset, val_dataloader.dataset and '
                 'test_dataloader.dataset'
             )
-        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+        folders = _list_folders(root)
         if not folders:
             raise DataError(f'{root} has no folders: expected one for each class, with its images')
-        if isinstance(classes, str):
-            if classes != 'imagenet-1k':
-                raise ValueError(f"classes has to be a list of names, 'imagenet-1k' or None, got {classes!r}")
-            classes = ImageNetInfo().label_names()
-        self.classes = list(folders if classes is None else classes)
+        self.classes = self.find_classes(data_root, classes)
+        doubled = sorted({name for name in self.classes if self.classes.count(name) > 1}) if classes is not None else []
+        if doubled:
+            raise DataError(f'classes names {", ".join(doubled[:5])} more than once')
         unknown = sorted(set(folders) - set(self.classes))
         if unknown:
             raise DataError(
@@ -71,6 +71,21 @@ class ClassFolder(Dataset):
         self.skip_unreadable = skip_unreadable
         # shared with the worker processes, so that a broken file is reported once
         self._unreadable = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
+
+    @staticmethod
+    def find_classes(data_root: str, classes: Sequence[str] | str | None = None) -> list[str] | None:
+        """Tell which classes a data set of these arguments has, without making it; None if its folder is not there.
+
+        Raises:
+            ValueError: `classes` is another text than 'imagenet-1k'.
+        """
+        if isinstance(classes, str):
+            if classes != 'imagenet-1k':
+                raise ValueError(f"classes has to be a list of names, 'imagenet-1k' or None, got {classes!r}")
+            return ImageNetInfo().label_names()
+        if classes is not None:
+            return list(classes)
+        return _list_folders(Path(data_root)) if Path(data_root).is_dir() else None
 
     @property
     def metainfo(self) -> dict:
@@ -108,19 +123,10 @@ class ClassFolder(Dataset):
         raise DataError(f'none of the {len(self.samples)} images can be read, {self.samples[0][0]} for one')
 
 
-def read_image(path) -> Image.Image:
-    """Read an image as RGB.
+def _list_folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is no image, or broken.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert('RGB')
-    except FileNotFoundError:
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError(f'{path} is no image') from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
-        raise DataError(f'{path} cannot be read ({error})') from error
+
+def read_image(path) -> Image.Image:
+    """Read an image, see `transfer.photographs.read_photograph`."""
+    return Image.fromarray(read_photograph(path))

@@ -58,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in args.photos:
         try:
             results[path] = classifier.predict(path, args.topk)
-        except (OSError, DataError) as error:
-            failures.append(str(error))
+        except Exception as error:  # whatever is wrong with one file, the others are not to wait for it
+            kind = '' if isinstance(error, (OSError, DataError)) else f'{type(error).__name__}: '
+            failures.append(f'{kind}{error}' if str(path) in str(error) else f'{path}: {kind}{error}')
             continue
         print(path)
         for item in results[path]:

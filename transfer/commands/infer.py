@@ -19,14 +19,20 @@ EXAMPLES = """examples:
 
 exit codes: 0 all done, 1 some inputs failed (named at the end), 2 nothing was started
 """
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-CLOUDS = ('.bin',)
+# those of dualattn.io.photos that circulate most; a list of it would load what takes seconds
+IMAGES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.tif', '.tiff', '.bmp', '.gif', '.jp2', '.avif'),
+    *('.ppm', '.pgm', '.pbm', '.pnm'),
+)
+CLOUDS = ('.bin', '.pcd', '.ply')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ends the process with exit code 2 where it cannot be."""
     parser = CommandParser('infer', __doc__, EXAMPLES)
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='photographs or .bin point clouds, or folders')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='INPUT', help='photographs or point clouds (.bin, .pcd, .ply), or folders'
+    )
     parser.add_argument('--config', required=True, help='config file of the detector')
     parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
     parser.add_argument('-o', '--out', required=True, type=Path, help='folder for NAME.jpg and NAME.json of each input')
@@ -97,8 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stem, path in tqdm(inputs.items(), unit='file', disable=len(inputs) == 1):
         try:
             number = detector.save(detector.predict(path), args.out / f'{stem}.jpg', args.out / f'{stem}.json')
-        except (OSError, DataError) as error:
-            failures.append(str(error) if str(path) in str(error) else f'{path}: {error}')
+        except Exception as error:  # whatever is wrong with one file, the others are not to wait for it
+            kind = '' if isinstance(error, (OSError, DataError)) else f'{type(error).__name__}: '
+            failures.append(f'{kind}{error}' if str(path) in str(error) else f'{path}: {kind}{error}')
         else:
             tqdm.write(f'{path}: {number} objects, {args.out / stem}.jpg and .json')
     for failure in failures:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import mmcv
+import numpy as np
 from mmdet.apis import inference_detector
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
@@ -10,6 +10,8 @@ from mmengine.registry import VISUALIZERS
 
 from dualattn.engine import DataError
 from dualattn.io.files import write_json, write_whole
+from transfer.classes import check_heads, read_stored_classes
+from transfer.photographs import read_photograph
 from transfer.weights import load_trained
 
 __all__ = ['ImageDetector']
@@ -27,17 +29,18 @@ class ImageDetector:
     Raises:
         FileNotFoundError: there is no such config or checkpoint.
         CheckpointError: the checkpoint is broken or not of this config.
-        DataError: the checkpoint does not tell the names of its classes.
+        DataError: the checkpoint does not tell the names of its classes, or names another number of them.
     """
 
     def __init__(self, config: str, checkpoint: str, device: str = 'cpu', score_threshold: float = 0.3):
         self.model, cfg, meta = load_trained(config, checkpoint, device)
         self.model.cfg = cfg
         self.score_threshold = score_threshold
-        dataset_meta = meta.get('dataset_meta', {})
-        if 'classes' not in dataset_meta:
-            raise DataError(f'{checkpoint} does not tell the names of its classes, as those of tools/train.py do')
-        self.classes = dataset_meta['classes']
+        self.classes = read_stored_classes(meta)
+        if self.classes is None:
+            raise DataError(f'{checkpoint} does not tell the names of its classes, as those of `dualattn train` do')
+        check_heads(self.model, self.classes, str(checkpoint))
+        dataset_meta = {**meta.get('dataset_meta', {}), 'classes': self.classes}
         visualizer = {**cfg.visualizer, 'vis_backends': [], 'name': f'detector{id(self)}'}
         self.visualizer = VISUALIZERS.build(visualizer)
         self.visualizer.dataset_meta = {'palette': 'random', **dataset_meta}
@@ -53,11 +56,7 @@ class ImageDetector:
             FileNotFoundError: there is no such file.
             DataError: it is no image, or broken.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f'no image at {path}')
-        image = mmcv.imread(str(path))
-        if image is None:
-            raise DataError(f'{path} is no image, or broken')
+        image = np.ascontiguousarray(read_photograph(path)[..., ::-1])
         result = inference_detector(self.model, image)
         result.set_metainfo(dict(img_path=str(path)))
         return result
@@ -85,7 +84,7 @@ class ImageDetector:
             if codes is not None:
                 item['segmentation'] = dict(size=codes[i]['size'], counts=codes[i]['counts'].decode('ascii'))
             objects.append(item)
-        image = mmcv.imread(result.img_path, channel_order='rgb')
+        image = read_photograph(result.img_path)
         with write_whole(picture) as aside:
             self.visualizer.add_datasample(
                 'image', image, result, draw_gt=False, out_file=str(aside), pred_score_thr=self.score_threshold

@@ -2,22 +2,29 @@
 
 import importlib
 import json
+import logging
 import os
+import re
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import mmdet3d
 import mmengine
+import numpy as np
 from mmdet3d.utils import register_all_modules
 from nuscenes.nuscenes import NuScenes
 
 from dualattn.engine import DataError
 from dualattn.io.files import list_files, write_whole
+from transfer.detection3d.kitti_labels import DONT_CARE, KITTI_CLASSES, check_calibration, read_labels
+from transfer.detection3d.layout import check_layout
 
 __all__ = ['convert_kitti', 'convert_nuscenes']
 
-_CALIBRATION_LINES = ('P0', 'P1', 'P2', 'P3', 'R0_rect', 'Tr_velo_to_cam', 'Tr_imu_to_velo')
+logger = logging.getLogger(__name__)
 
 
 def _import_converter(name: str):
@@ -51,23 +58,22 @@ def _make_database(dataset: str, out_dir: Path, prefix: str) -> Path:
 # --- KITTI
 
 
-def _check_kitti_frame(folder: Path, name: str, points: str) -> list[str]:
-    """Tell what is wrong with one frame."""
-    paths = [
-        folder / 'image_2' / f'{name}.png',
-        folder / 'label_2' / f'{name}.txt',
-        folder / 'calib' / f'{name}.txt',
-        folder / points / f'{name}.bin',
-    ]
+def _check_kitti_frame(folder: Path, name: str, points: str, labelled: bool = True) -> list[str]:
+    """Tell what is wrong with one frame, apart from what its labels say."""
+    paths = [folder / 'image_2' / f'{name}.png', folder / 'calib' / f'{name}.txt', folder / points / f'{name}.bin']
+    if labelled:
+        paths.append(folder / 'label_2' / f'{name}.txt')
     faults = [f'{path} is missing' for path in paths if not path.is_file()]
-    calib, cloud = paths[2:]
+    calib, cloud = paths[1:3]
     if calib.is_file():
-        found = {line.split(':')[0] for line in calib.read_text().splitlines()}
-        lacking = [entry for entry in _CALIBRATION_LINES if entry not in found]
-        if lacking:
-            faults.append(f'{calib} has no {", ".join(lacking)}')
+        faults += check_calibration(calib)
     if cloud.is_file() and cloud.stat().st_size % 16:
         faults.append(f'{cloud} has {cloud.stat().st_size} bytes, not a multiple of 16 (4 float32 a point): truncated?')
+    elif cloud.is_file():
+        try:
+            check_layout(cloud.read_bytes(), 4, str(cloud))
+        except DataError as error:
+            faults.append(str(error))
     return faults
 
 
@@ -79,74 +85,184 @@ def _raise_faults(faults: list[str]) -> None:
 
 def _list_kitti_frames(root: Path, same_frames: bool) -> dict[str, list[str]]:
     """Read the names of the frames of each split."""
-    splits = {split: root / 'ImageSets' / f'{split}.txt' for split in ('train', 'val')}
+    splits = {split: root / 'ImageSets' / f'{split}.txt' for split in ('train', 'val', 'test')}
+    test = splits.pop('test')
     if same_frames:
         names = [path.stem for path in list_files(root / 'training' / 'label_2', ('.txt',))]
         if not names:
             raise DataError(f'no labels in {root / "training" / "label_2"}')
-        return dict.fromkeys(splits, names)
-    for path in splits.values():
-        if not path.is_file():
-            raise DataError(
-                f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
-                'use --same-frames to train and validate on every frame'
+        frames = dict.fromkeys(splits, names)
+    else:
+        for path in splits.values():
+            if not path.is_file():
+                raise DataError(
+                    f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
+                    'use --same-frames to train and validate on every frame'
+                )
+        frames = {split: path.read_text().split() for split, path in splits.items()}
+        if test.is_file():
+            if (root / 'testing').is_dir():
+                frames['test'] = test.read_text().split()
+            else:
+                logger.warning('%s is there, but %s is not: no frames for tests', test, root / 'testing')
+    _check_kitti_names(root, frames)
+    if not same_frames and (shared := sorted({*frames['train']} & {*frames['val']})):
+        logger.warning('%d frames both train and validate: %s', len(shared), ', '.join(shared[:5]))
+    return frames
+
+
+def _check_kitti_names(root: Path, frames: dict[str, list[str]]) -> None:
+    faults = []
+    for split, names in frames.items():
+        other = [name for name in names if not re.fullmatch('[0-9]{6}', name)]
+        if other:
+            faults.append(
+                f'{len(other)} frames for {split} are not named by six digits, as 000042: {", ".join(other[:5])}. '
+                f'Rename their files in {root}, or make links of such names to them'
             )
-    return {split: path.read_text().split() for split, path in splits.items()}
+        doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if doubled:
+            faults.append(f'{split} names frames more than once: {", ".join(doubled[:5])}')
+        if not names:
+            faults.append(f'{split} names no frames')
+    _raise_faults(faults)
 
 
-def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False) -> list[Path]:
-    """Write kitti_infos_{train,val}.pkl, kitti_dbinfos_train.pkl and the database itself.
+def _check_kitti_labels(folder: Path, frames: dict[str, list[str]], classes: Sequence[str]) -> None:
+    """Read all labels once before anything is written."""
+    faults, unknown, known = [], Counter(), 0
+    for name in sorted({*frames['train'], *frames['val']}):
+        path = folder / 'label_2' / f'{name}.txt'
+        try:
+            names = read_labels(path)['name'].tolist()
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        for one in names:
+            known += one in classes
+            if one not in (*classes, DONT_CARE):
+                unknown[one] += 1
+    if unknown:
+        cases = {one.casefold(): one for one in classes}
+        named = [
+            f'{one} ({count}{f", is it {cases[one.casefold()]}?" if one.casefold() in cases else ""})'
+            for one, count in unknown.most_common(10)
+        ]
+        faults.append(
+            f'the labels name classes that are not known: {", ".join(named)}. Known are {", ".join(classes)}; name '
+            'those of your own after --classes'
+        )
+    if not faults and not known:
+        faults.append(f'no label in {folder / "label_2"} is an object of {", ".join(classes)}')
+    _raise_faults(faults)
+
+
+def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False, classes: Sequence[str] = ()) -> list[Path]:
+    """Write kitti_infos_{train,val}.pkl, kitti_dbinfos_train.pkl and the database itself, kitti_infos_test.pkl too.
+
+    The last is for frames without labels, where there are ImageSets/test.txt and testing/.
 
     Args:
         root: holds training/{calib,image_2,label_2} with velodyne, or with velodyne_reduced alone (what the camera
             sees), and ImageSets/{train,val}.txt.
         out_dir: where to write; if it is another folder, links to the raw data are made in it.
         same_frames: do without ImageSets, every frame is for training and validation.
+        classes: names in the labels beside the eight of KITTI.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: files are missing or broken; the first of them are named, and nothing is written.
+        DataError: files are missing or broken, labels are malformed, of unknown classes, or none; the first of the
+            faults are named, and nothing is written.
     """
+    root, out_dir = Path(root), Path(out_dir)
     folder = root / 'training'
     if not folder.is_dir():
         raise DataError(f'{folder} is missing: expected the folders calib, image_2, label_2 and velodyne in it')
-    points = 'velodyne' if (folder / 'velodyne').is_dir() else 'velodyne_reduced'
+    classes = [*KITTI_CLASSES, *(name for name in classes if name not in (*KITTI_CLASSES, DONT_CARE))]
     frames = _list_kitti_frames(root, same_frames)
-    _raise_faults(
-        [
-            fault
-            for name in sorted({*frames['train'], *frames['val']})
-            for fault in _check_kitti_frame(folder, name, points)
-        ]
-    )
+    folders = {split: root / ('testing' if split == 'test' else 'training') for split in frames}
+    points = {
+        split: 'velodyne' if (folder / 'velodyne').is_dir() else 'velodyne_reduced' for split, folder in folders.items()
+    }
+    checked = {(folders[split], name, points[split], split != 'test') for split in frames for name in frames[split]}
+    _raise_faults([fault for frame in sorted(checked) for fault in _check_kitti_frame(*frame)])
+    _check_kitti_labels(folder, frames, classes)
 
-    converter, update = _import_converter('kitti_converter'), _import_converter('update_infos_to_v2')
-    for name in ('calib', 'image_2', 'label_2', points):
-        _link(folder / name, out_dir / 'training' / name)
+    out_dir.mkdir(parents=True, exist_ok=True)
     written = []
     with tempfile.TemporaryDirectory(dir=out_dir, prefix='.conversion') as aside:
-        old, new = Path(aside, 'old'), Path(aside, 'new')
         for split, names in frames.items():
-            infos = converter.get_kitti_image_info(
-                str(out_dir), velodyne=False, calib=True, image_ids=[int(name) for name in names], num_worker=1
-            )
-            for info, name in zip(infos, names, strict=True):
-                info['point_cloud']['velodyne_path'] = f'training/{points}/{name}.bin'
-            converter._calculate_num_points_in_gt(str(out_dir), infos, relative_path=True)
-            path = old / f'kitti_infos_{split}.pkl'
-            mmengine.dump(infos, str(path))
-            if points == 'velodyne':
-                reduced = out_dir / 'training' / 'velodyne_reduced'
-                reduced.mkdir(exist_ok=True)
-                converter._create_reduced_point_cloud(str(out_dir), str(path), save_path=str(reduced))
-            new.mkdir(exist_ok=True)
-            update.update_kitti_infos(str(path), str(new))
-            written.append(out_dir / path.name)
-            with write_whole(written[-1]) as aside:
-                os.replace(new / path.name, aside)
+            written.append(_convert_kitti_split(out_dir, Path(aside), split, names, folders[split], points[split]))
+            _name_kitti_classes(written[-1], out_dir, classes)
     return [*written, _make_database('KittiDataset', out_dir, 'kitti')]
+
+
+def _convert_kitti_split(out_dir: Path, aside: Path, split: str, names: list[str], folder: Path, points: str) -> Path:
+    """Write the info file of one split, and what the camera sees of its point clouds, by mmdet3d's converter."""
+    converter, update = _import_converter('kitti_converter'), _import_converter('update_infos_to_v2')
+    reader = _import_converter('kitti_data_utils')
+    part = folder.name
+    for name in ('calib', 'image_2', *(['label_2'] if split != 'test' else []), points):
+        _link(folder / name, out_dir / part / name)
+    old, new = aside / 'old', aside / 'new'
+    read, reader.get_label_anno = reader.get_label_anno, read_labels
+    try:
+        infos = converter.get_kitti_image_info(
+            str(out_dir),
+            training=split != 'test',
+            label_info=split != 'test',
+            velodyne=False,
+            calib=True,
+            image_ids=[int(name) for name in names],
+            num_worker=1,
+        )
+    finally:
+        reader.get_label_anno = read
+    for info, name in zip(infos, names, strict=True):
+        info['point_cloud']['velodyne_path'] = f'{part}/{points}/{name}.bin'
+    if split != 'test':
+        _count_points(converter, out_dir, infos)
+    path = old / f'kitti_infos_{split}.pkl'
+    mmengine.dump(infos, str(path))
+    if points == 'velodyne':
+        reduced = out_dir / part / 'velodyne_reduced'
+        reduced.mkdir(exist_ok=True)
+        converter._create_reduced_point_cloud(str(out_dir), str(path), save_path=str(reduced))
+    new.mkdir(exist_ok=True)
+    update.update_kitti_infos(str(path), str(new))
+    with write_whole(out_dir / path.name) as whole:
+        os.replace(new / path.name, whole)
+    return out_dir / path.name
+
+
+def _count_points(converter, out_dir: Path, infos: list[dict]) -> None:
+    """Count the points of every object; mmdet3d's converter cannot take a frame without any."""
+    filled = [info for info in infos if (info['annos']['name'] != DONT_CARE).any()]
+    converter._calculate_num_points_in_gt(str(out_dir), filled, relative_path=True)
+    for info in infos:
+        info['annos'].setdefault('num_points_in_gt', np.full(len(info['annos']['name']), -1, dtype=np.int32))
+
+
+def _name_kitti_classes(path: Path, out_dir: Path, classes: Sequence[str]) -> None:
+    """Number the objects of further classes, which the converter leaves unnumbered, behind those of KITTI."""
+    if len(classes) == len(KITTI_CLASSES):
+        return
+    content = mmengine.load(str(path))
+    content['metainfo']['categories'] = {
+        **{name: number for number, name in enumerate(classes)},
+        **{name: -1 for name in content['metainfo']['categories'] if name not in classes},
+    }
+    for frame in content['data_list']:
+        if not frame.get('instances'):
+            continue
+        label = out_dir / 'training' / 'label_2' / f'{Path(frame["lidar_points"]["lidar_path"]).stem}.txt'
+        for instance, name in zip(frame['instances'], read_labels(label)['name'].tolist(), strict=True):
+            number = classes.index(name) if name in classes else -1
+            instance['bbox_label'] = instance['bbox_label_3d'] = number
+    with write_whole(path) as aside:
+        mmengine.dump(content, str(aside))
 
 
 # --- nuScenes

@@ -3,6 +3,11 @@
 Each takes the name of mmdet3d's own in its registry, so that every pipeline and converter reads with it.
 """
 
+import logging
+from pathlib import Path
+from pickle import UnpicklingError
+
+import mmengine
 import numpy as np
 from mmdet3d.datasets import KittiDataset, NuScenesDataset
 from mmdet3d.datasets.transforms import LoadPointsFromFile, LoadPointsFromMultiSweeps
@@ -11,6 +16,8 @@ from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor
 
 from dualattn.engine import DataError
+from transfer.detection3d.clouds import is_named, read_columns
+from transfer.detection3d.layout import check_layout
 
 __all__ = [
     'CheckedDet3DDataPreprocessor',
@@ -21,6 +28,9 @@ __all__ = [
     'check_points',
 ]
 
+logger = logging.getLogger(__name__)
+
+_COLORS = [(60 * i % 256, 90 * i % 256, 150 * i % 256) for i in range(1, 65)]  # of further classes in pictures
 _INFO_VERSION = '1.1'  # what mmdet3d 1.4 writes and reads
 
 
@@ -46,26 +56,47 @@ def check_points(values: np.ndarray, columns: int, path: str) -> np.ndarray:
 
 
 class _CheckedReader:
-    """Reads a file of float32 numbers, for a transform of mmdet3d with `load_dim`."""
+    """Reads a file of float32 numbers, or a .pcd or .ply, for a transform of mmdet3d with `load_dim`."""
+
+    check_layout = False
 
     load_dim: int
 
     def _load_points(self, pts_filename: str) -> np.ndarray:
-        try:
+        if self.backend_args is not None or not Path(pts_filename).is_file():
             values = super()._load_points(pts_filename)  # type: ignore[misc]  # of the transform beside this class
-        except ValueError as error:
-            raise DataError(f'{pts_filename} is truncated: its size is no multiple of 4 bytes') from error
-        return check_points(values, self.load_dim, pts_filename)
+            return check_points(values, self.load_dim, pts_filename)
+        data = Path(pts_filename).read_bytes()
+        if is_named(pts_filename, data):
+            points, left_out = read_columns(data, self.load_dim, pts_filename)
+            if left_out:
+                logger.warning('%s: %d points without coordinates are left out', pts_filename, left_out)
+            return points.reshape(-1)
+        if self.check_layout:
+            check_layout(data, self.load_dim, pts_filename)
+        elif len(data) % 4:
+            raise DataError(f'{pts_filename} is truncated: its size is no multiple of 4 bytes')
+        return check_points(np.frombuffer(data, dtype=np.float32).copy(), self.load_dim, pts_filename)
 
 
 @TRANSFORMS.register_module(name='LoadPointsFromFile', force=True)
 class CheckedLoadPointsFromFile(_CheckedReader, LoadPointsFromFile):
-    """mmdet3d's LoadPointsFromFile, with `check_points`."""
+    """mmdet3d's LoadPointsFromFile, which refuses what is not laid out as `load_dim` says, and reads .pcd and .ply.
+
+    Takes the arguments of mmdet3d's.
+
+    Args:
+        check_layout: let the numbers of the file tell whether `load_dim` of them make a point.
+    """
+
+    def __init__(self, *args, check_layout: bool = True, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.check_layout = check_layout
 
 
 @TRANSFORMS.register_module(name='LoadPointsFromMultiSweeps', force=True)
 class CheckedLoadPointsFromMultiSweeps(_CheckedReader, LoadPointsFromMultiSweeps):
-    """mmdet3d's LoadPointsFromMultiSweeps, with `check_points`."""
+    """mmdet3d's LoadPointsFromMultiSweeps, with `check_points`; the layout of sweeps is that of the key frame."""
 
 
 class _CheckedInfos:
@@ -73,11 +104,23 @@ class _CheckedInfos:
 
     Raises:
         FileNotFoundError: there is no info file.
-        DataError: it is none, or of another version.
+        DataError: it is none, or of another version, or `metainfo` names classes that the data set does not know.
     """
 
     ann_file: str
     metainfo: dict
+
+    def __init__(self, *args, metainfo: dict | None = None, **kwargs):
+        wanted = (metainfo or {}).get('classes')
+        if isinstance(wanted, str):
+            raise DataError(f'metainfo.classes is a text, {wanted!r}, not a list of names: write [{wanted!r}] for one')
+        known = self.METAINFO['classes']
+        unknown = [str(name) for name in wanted or () if name not in known]
+        if unknown:
+            raise DataError(
+                f'metainfo.classes names {", ".join(unknown)}, and {kwargs.get("ann_file")} knows {", ".join(known)}'
+            )
+        super().__init__(*args, metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         make = 'make it with tools/create_data.py'
@@ -95,7 +138,33 @@ class _CheckedInfos:
 
 @DATASETS.register_module(name='KittiDataset', force=True)
 class CheckedKittiDataset(_CheckedInfos, KittiDataset):
-    """mmdet3d's KittiDataset, with a check of its info file."""
+    """mmdet3d's KittiDataset, with a check of its info file, which may name further classes than those of KITTI.
+
+    Takes the arguments of mmdet3d's. A frame without labels, as all of KITTI's testing split, has no objects.
+    """
+
+    def __init__(self, data_root: str, ann_file: str, *args, metainfo: dict | None = None, **kwargs):
+        classes = _read_categories(Path(data_root or '', ann_file))
+        if classes is not None and classes != list(self.METAINFO['classes']):
+            palette = [*self.METAINFO['palette'], *_COLORS[: len(classes) - len(self.METAINFO['palette'])]]
+            self.METAINFO = dict(classes=tuple(classes), palette=palette)
+            metainfo = {**self.METAINFO, **(metainfo or {})}
+        super().__init__(data_root, ann_file, *args, metainfo=metainfo, **kwargs)
+
+    def parse_data_info(self, info: dict) -> dict:
+        """Complete the description of a frame, see mmdet3d."""
+        info.setdefault('instances', [])
+        return super().parse_data_info(info)
+
+
+def _read_categories(path: Path) -> list[str] | None:
+    """Read the classes that an info file of KITTI numbers, in order; None if it is none, which mmdet3d finds out."""
+    try:
+        categories = mmengine.load(str(path))['metainfo']['categories']
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, EOFError, UnpicklingError):
+        return None
+    numbered = sorted((number, name) for name, number in categories.items() if number >= 0)
+    return [name for _, name in numbered] if [number for number, _ in numbered] == list(range(len(numbered))) else None
 
 
 @DATASETS.register_module(name='NuScenesDataset', force=True)

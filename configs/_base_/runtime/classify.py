@@ -7,6 +7,7 @@ default_hooks = dict(
     checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
 )
 custom_hooks = [dict(type='ClassCheckHook')]
+tta_model = dict(type='AugmentedClassifier')  # dualattn test --tta
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl'))  # processes without a GPU use gloo all the same

@@ -1,7 +1,7 @@
 # What every 3D detector adds to mmdet3d's config of it. Two bases must not have one entry, so what mmdet3d's configs
 # have too stands in `detect3d`, from which each config takes it.
 custom_imports = dict(imports=['dualattn.engine', 'transfer.detection3d'], allow_failed_imports=False)
-custom_hooks = [dict(type='ObjectOrderHook')]
+custom_hooks = [dict(type='ObjectOrderHook'), dict(type='ClassCheckHook')]
 randomness = dict(seed=0)
 
 detect3d = dict(

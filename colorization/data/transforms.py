@@ -22,7 +22,8 @@ def describe_preparation(steps: Sequence[torch.nn.Module]) -> str:
     parts = []
     for step in steps:
         if isinstance(step, v2.Resize):
-            how = f'({step.interpolation.value}{", antialiased" if step.antialias else ""})'
+            mode = getattr(step.interpolation, 'value', step.interpolation)  # a string from torchvision 0.29 on
+            how = f'({mode}{", antialiased" if step.antialias else ""})'
             sides = list(step.size)  # torchvision makes a list of an int too: the shorter side
             parts.append(
                 f'short side resized to {sides[0]} {how}'

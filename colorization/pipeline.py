@@ -19,8 +19,12 @@ from torch import Tensor, nn
 from colorization.alternatives import draw_variants, measure_doubt
 from colorization.checkpoints import default_weights_path, load_network
 from colorization.decoders import PaletteHead
+from colorization.draft import Draft
+from colorization.hints import Hints
 from colorization.luminance import extract_l, join_luminance
 from colorization.pictures import OnePicture, Picture, open_picture
+from colorization.propagation import REACHES
+from colorization.reference import Reference
 from dualattn.configs import read_config
 from dualattn.io.photos.photo import Photo
 from dualattn.matmul import fast_matmul, find_product
@@ -93,10 +97,14 @@ class Colorizer:
         chroma: factor on the predicted ab; below 1 is paler, above 1 stronger.
         vividness: by how much the network decides for the most plausible colour instead of mixing all that are; 1 is
             its own measure, less is paler, more is stronger. Other than `chroma` it does not overdo what is sure.
+        hints: colours that the user gives, for every photograph whose call brings none of its own.
+        reach: how far a hint tells: 'object' or 'scene', see `HintField.spread`.
+        like: a photograph in colour of the same scene or kind, whose colours are followed.
 
     Raises:
-        ValueError: size is below 32, chroma is negative or not finite, vividness is not a number above 0, or the
-            network has no palette and so nothing to decide.
+        ValueError: size is below 32, chroma is negative or not finite, vividness is not a number above 0, the
+            network has no palette and so nothing to decide, or there is no such reach.
+        ReferencePictureError: `like` is gray.
     """
 
     def __init__(
@@ -107,6 +115,9 @@ class Colorizer:
         dtype: torch.dtype | None = None,
         chroma: float = 1.0,
         vividness: float = 1.0,
+        hints: Hints | None = None,
+        reach: str = 'object',
+        like: Picture | None = None,
     ):
         size = getattr(network, 'inference_size', DEFAULT_SIZE) if size is None else size
         if size < STRIDE:
@@ -123,7 +134,12 @@ class Colorizer:
         self.dtype = next((p.dtype for p in network.parameters()), torch.float32) if dtype is None else dtype
         self.chroma = chroma
         self.vividness = vividness
+        if reach not in REACHES:
+            raise ValueError(f'reach {reach!r}: expected one of {", ".join(REACHES)}')
+        self.hints = hints
+        self.reach = reach
         self._product = find_product(self.network, size)
+        self.reference = None if like is None else Reference(self, open_picture(like)[0])
 
     @classmethod
     def from_pretrained(
@@ -134,7 +150,7 @@ class Colorizer:
         Args:
             path: a weights file, see `colorization.checkpoints.load_network`.
             config: the network's description, for files that hold none.
-            kwargs: size, device, dtype, chroma and vividness of the class.
+            kwargs: size, device, dtype, chroma, vividness, hints, reach and like of the class.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -143,23 +159,24 @@ class Colorizer:
         return cls(load_network(default_weights_path() if path is None else path, config), **kwargs)
 
     @overload
-    def __call__(self, image: OnePicture) -> OnePicture: ...
+    def __call__(self, image: OnePicture, hints: Hints | None = None) -> OnePicture: ...
     @overload
-    def __call__(self, image: Sequence[Photo]) -> list[Photo]: ...
+    def __call__(self, image: Sequence[Photo], hints: Hints | None = None) -> list[Photo]: ...
     @overload
-    def __call__(self, image: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+    def __call__(self, image: Sequence[np.ndarray], hints: Hints | None = None) -> list[np.ndarray]: ...
     @overload
-    def __call__(self, image: Sequence[Image.Image]) -> list[Image.Image]: ...
+    def __call__(self, image: Sequence[Image.Image], hints: Hints | None = None) -> list[Image.Image]: ...
     @overload
-    def __call__(self, image: Sequence[Tensor]) -> list[Tensor]: ...
+    def __call__(self, image: Sequence[Tensor], hints: Hints | None = None) -> list[Tensor]: ...
     @overload
-    def __call__(self, image: Sequence[Picture]) -> list[Picture]: ...
-    def __call__(self, image: Picture | Sequence[Picture]) -> Any:
+    def __call__(self, image: Sequence[Picture], hints: Hints | None = None) -> list[Picture]: ...
+    def __call__(self, image: Picture | Sequence[Picture], hints: Hints | None = None) -> Any:
         """Colorize one photograph or several; the result is of the same kind.
 
         Args:
             image: a `Photo`, an array, a PIL image or a tensor, see `open_picture`, or a list of them. Those of a list
                 that the network sees at the same size go through it together.
+            hints: colours that the user gives, in place of the colorizer's own; none are the automatic result.
 
         Returns:
             What was given, in colour; for a list a list.
@@ -167,20 +184,24 @@ class Colorizer:
         Raises:
             TypeError: another kind of picture.
             ValueError: a shape or range that is wrong.
+            HintError: the hints are for a picture of another shape.
         """
         if isinstance(image, (list, tuple)):
             opened = [open_picture(picture) for picture in image]
-            colored = self.colorize_photos([photo for photo, _ in opened])
+            colored = self.colorize_photos([photo for photo, _ in opened], hints)
             return [back(photo) for photo, (_, back) in zip(colored, opened, strict=True)]
         photo, back = open_picture(image)
-        return back(self.colorize_photo(photo))
+        return back(self.colorize_photo(photo, hints))
 
-    def colorize_photo(self, photo: Photo) -> Photo:
+    def colorize_photo(self, photo: Photo, hints: Hints | None = None) -> Photo:
         """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
-        return self.colorize_photos([photo])[0]
+        return self.colorize_photos([photo], hints)[0]
 
-    def colorize_photos(self, photos: Sequence[Photo]) -> list[Photo]:
+    def colorize_photos(self, photos: Sequence[Photo], hints: Hints | None = None) -> list[Photo]:
         """Return photographs in colour; those that the network sees at the same size go through it together."""
+        hints = self.hints if hints is None else hints
+        if hints is not None or self.reference is not None:  # needs each one's maps
+            return [Draft(self, photo, hints, self.reach).finish() for photo in photos]
         lightness = [extract_l(photo.pixels) for photo in photos]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, l in enumerate(lightness):
@@ -190,11 +211,15 @@ class Colorizer:
         for group in groups.values():
             for chunk in (group[start : start + MAX_BATCH] for start in range(0, len(group), MAX_BATCH)):
                 small = torch.cat([resize_l(lightness[index][None, None], self.size) for index in chunk])
-                colors.update(zip(chunk, self.predict_ab(small), strict=True))
+                colors.update(zip(chunk, self._answer(small), strict=True))
         return [
             replace(photo, pixels=self.merge(l, self.edit_ab(colors[index]), photo.pixels.dtype))
             for index, (photo, l) in enumerate(zip(photos, lightness, strict=True))
         ]
+
+    def draft(self, picture: Picture, hints: Hints | None = None) -> Draft:
+        """Run the network once on a photograph whose hints come later, one by one; see `Draft`."""
+        return Draft(self, open_picture(picture)[0], self.hints if hints is None else hints, self.reach)
 
     def draw_variants(self, image: OnePicture, count: int, seed: int = 0) -> list[OnePicture]:
         """Colorize one photograph in other plausible ways, each coherent by region; see `alternatives.draw_variants`.
@@ -256,9 +281,14 @@ class Colorizer:
         Raises:
             FloatingPointError: the network answers with NaN or infinite values.
         """
+        return self._answer(resize_l(l, self.size))
+
+    @torch.inference_mode()
+    def _answer(self, small: Tensor) -> Tensor:
+        """Let the network answer to l (B, 1, h, w) as it sees it; resizing twice could round to another size."""
         options = {} if self.vividness == 1 else dict(temperature=self._palette_head().temperature / self.vividness)
         with self._fast_matmul():
-            ab = self.network(resize_l(l, self.size).to(self.device, self.dtype), **options).float()
+            ab = self.network(small.to(self.device, self.dtype), **options).float()
         if not bool(ab.isfinite().all()):
             raise FloatingPointError(
                 f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'

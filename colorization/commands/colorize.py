@@ -31,6 +31,9 @@ EPILOG = """examples:
   weights of your own training: its export, or a checkpoint with the config that made it
       dualattn colorize scans -o colorized --weights work_dirs/my_run/weights.safetensors
       dualattn colorize scans -o colorized --weights work_dirs/my_run/iter_1000.pth --config my_run.py
+  colours that you know, clicked or painted (docs/hints.md), and those of a similar photograph
+      dualattn colorize grandma.jpg -o grandma_color.png --hints grandma.json
+      dualattn colorize series -o colorized --like series_in_color.jpg
 
   one photograph through a pipe, as PNG
       scan | dualattn colorize - -o - > color.png
@@ -79,6 +82,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--variant-files', action='store_true', help='as files of their own, not as one sheet')
     parser.add_argument('--seed', type=int, default=0, help='of the versions; the same seed draws the same ones')
     parser.add_argument('--doubt', action='store_true', help='also write NAME_doubt.jpg: where the network is unsure')
+    parser.add_argument('--hints', metavar='FILE', help='colours for places of one photograph: JSON or a painted PNG')
+    parser.add_argument(
+        '--reach',
+        choices=('object', 'scene'),
+        default='object',
+        help='what a hint tells about: what is near and alike (default), or, being true, the whole scene',
+    )
+    parser.add_argument('--like', metavar='PHOTO', help='take colours from a photograph of the same scene or kind')
     parser.add_argument('-r', '--recursive', action='store_true', help='search folders with their subfolders')
     parser.add_argument('--overwrite', action='store_true', help='replace outputs that exist')
     parser.add_argument('--format', choices=('png', 'jpg', 'webp', 'tif'), help='of outputs (default: as the input)')
@@ -158,7 +169,9 @@ def load_colorizer(args):
     """Build the colorizer that the arguments ask for."""
     import torch
 
+    from colorization.hints import read_hints
     from colorization.pipeline import Colorizer, has_palette, read_network_config
+    from dualattn.io.photos import read_photo
 
     if args.engine == 'onnx':
         return load_onnx_colorizer(args)
@@ -166,7 +179,11 @@ def load_colorizer(args):
         raise ValueError(f'{args.weights} needs --engine onnx')
     config = read_network_config(args.config) if args.config else None
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    options = dict(size=args.size, device=device, chroma=args.chroma, vividness=args.vividness)
+    options = dict(size=args.size, device=device, chroma=args.chroma, vividness=args.vividness, reach=args.reach)
+    if args.hints:
+        options['hints'] = read_hints(args.hints)
+    if args.like:
+        options['like'] = read_photo(args.like, int(args.max_megapixels * 1e6))
     colorizer = Colorizer.from_pretrained(args.weights, config, **options)
     if (args.variants or args.doubt) and not has_palette(colorizer.network):
         raise ValueError('--variants and --doubt need weights with a palette head; these know one version alone')
@@ -324,6 +341,8 @@ def colorize(args: argparse.Namespace) -> int:
     args.out = args.out or choose_output(args.inputs, args.format)
     try:
         found = plan(args)
+        if args.hints and len(found.jobs) != 1:
+            raise ValueError(f'--hints are for one photograph, {len(found.jobs)} were named; colorize the others apart')
         make_folders(found.jobs)
         colorizer = load_colorizer(args)
         settings = make_settings(args)

@@ -1,0 +1,167 @@
+"""One photograph on the way to its colours: the network has run, hints come and go, nothing is written yet."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from colorization.hints import Hints
+from colorization.luminance import extract_l, join_luminance
+from colorization.propagation import REACHES, HintField, make_field, watch_maps
+from dualattn.io.photos import Photo
+
+if TYPE_CHECKING:
+    from colorization.pipeline import Colorizer
+
+__all__ = ['Draft']
+
+PREVIEW_SIDE = 1024  # pixels of the longer side
+APART = 12.0  # Lab units between two alternatives
+
+
+class Draft:
+    """Hold a photograph's luminance, automatic colours and maps, so that each new hint costs milliseconds.
+
+    >>> draft = Colorizer.from_pretrained().draft(photo)
+    >>> draft.hints = Hints((photo.pixels.shape[1], photo.pixels.shape[0]), [Hint.point(120, 80, '#b03030')])
+    >>> draft.preview()  # (H, W, 3) uint8, 1,024 pixels on its longer side
+    >>> draft.finish()  # a Photo at full resolution
+
+    Args:
+        colorizer: predicts, once.
+        photo: the photograph.
+        hints: colours to begin with.
+        reach: how far a hint tells: 'object' or 'scene', see `HintField.spread`.
+
+    Attributes:
+        photo: the photograph as it was given.
+        colorizer: may be replaced by one with other settings of the same network.
+
+    Raises:
+        HintError: the hints are for a picture of another shape.
+        ValueError: there is no such reach.
+        FloatingPointError: the network answers with NaN or infinite values.
+    """
+
+    def __init__(self, colorizer: 'Colorizer', photo: Photo, hints: Hints | None = None, reach: str = 'object'):
+        self.photo = photo
+        self.colorizer = colorizer
+        self._hints: Hints | None = None
+        self.reach = reach
+        self.hints = hints
+        self._l = extract_l(photo.pixels)
+        self._maps: list[Tensor] = []
+        self._predicted = self._automatic = None
+        self._vividness = math.nan
+        self._predict()
+        self._field: HintField | None = None
+        self._source: tuple | None = None
+        self._previews: dict[int, Tensor] = {}
+        self._scores: Tensor | None = None
+
+    def _predict(self) -> None:
+        colorizer = self.colorizer
+        if self._vividness == colorizer.vividness:
+            return
+        with watch_maps(colorizer.network) as maps:
+            self._predicted = colorizer.predict_ab(self._l[None, None])[0]
+        self._maps = maps if len(maps) == 5 else []  # another network than MPT and DDColor: luminance and place do
+        self._vividness = colorizer.vividness
+
+    @property
+    def hints(self) -> Hints | None:
+        """The user's colours; None and empty hints leave the automatic result."""
+        return self._hints
+
+    @hints.setter
+    def hints(self, hints: Hints | None) -> None:
+        if hints is not None:
+            hints.check_size(*self.photo.pixels.shape[:2])
+        self._hints = hints
+
+    @property
+    def reach(self) -> str:
+        """How far a hint tells: 'object' or 'scene'."""
+        return self._reach
+
+    @reach.setter
+    def reach(self, reach: str) -> None:
+        if reach not in REACHES:
+            raise ValueError(f'reach {reach!r}: expected one of {", ".join(REACHES)}')
+        self._reach = reach
+
+    def compute_ab(self) -> Tensor:
+        """Return the colours (2, h, w) in Lab units with hints, on the colorizer's device."""
+        self._predict()
+        automatic = self.colorizer.edit_ab(self._predicted)
+        reference = self.colorizer.reference
+        if not self._hints and reference is None:
+            return automatic
+        # what the automatic colours come from; where it is as before, the columns of the hints are kept
+        source = (self._vividness, self.colorizer.chroma, id(reference))
+        if self._field is None or source != self._source:
+            self._source = source
+            self._field = make_field(self._l, automatic, self._maps)
+            if reference is not None:
+                self._field.automatic = self._field.follow(reference.places, reference.ab)
+        return self._field.spread(self._hints.to_marks(), self._reach) if self._hints else self._field.automatic
+
+    @torch.inference_mode()
+    def alternatives(self, x: float, y: float, count: int = 5) -> list[tuple[float, float]]:
+        """Return other colours that are likely at a place, the likeliest first; none where the network has no palette.
+
+        Args:
+            x: from the left in [0, 1].
+            y: from the top in [0, 1].
+            count: at most so many.
+
+        Returns:
+            Pairs (a, b) in Lab units, no two of them alike.
+        """
+        from colorization.pipeline import has_palette  # which itself makes drafts
+
+        if not has_palette(self.colorizer.network):
+            return []
+        if self._scores is None:
+            self._scores = self.colorizer.predict_scores(self._l[None, None])[0]
+        height, width = self._scores.shape[1:]
+        at = self._scores[:, min(max(int(y * height), 0), height - 1), min(max(int(x * width), 0), width - 1)]
+        chosen: list[tuple[float, float]] = []
+        for ab in self.colorizer.network.to_ab.colors[at.argsort(descending=True)].tolist():
+            if all(math.dist(ab, other) > APART for other in chosen):
+                chosen.append((ab[0], ab[1]))
+            if len(chosen) == count:
+                break
+        return chosen
+
+    def preview(self, side: int = PREVIEW_SIDE) -> np.ndarray:
+        """Return the picture made small: sRGB (h, w, 3) uint8 with `side` pixels on its longer side, or its own size.
+
+        Raises:
+            ValueError: `side` is below 1.
+        """
+        return join_luminance(self._shrink(side), self.compute_ab(), np.dtype(np.uint8))
+
+    def preview_gray(self, side: int = PREVIEW_SIDE) -> np.ndarray:
+        """Return the photograph itself as small as a preview, gray (h, w) uint8 sRGB."""
+        l = self._shrink(side)
+        return join_luminance(l, l.new_zeros(2, 8, 8), np.dtype(np.uint8))[..., 0]
+
+    def _shrink(self, side: int) -> Tensor:
+        if side < 1:
+            raise ValueError(f'a preview needs at least 1 pixel on its longer side, got {side}')
+        if side not in self._previews:
+            scale = min(1.0, side / max(self._l.shape))
+            shape = [max(1, round(scale * length)) for length in self._l.shape]
+            small = F.interpolate(self._l[None, None], shape, mode='bilinear', antialias=True, align_corners=False)
+            self._previews = {side: small[0, 0]}
+        return self._previews[side]
+
+    def finish(self) -> Photo:
+        """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
+        pixels = self.colorizer.merge(self._l, self.compute_ab(), self.photo.pixels.dtype)
+        return replace(self.photo, pixels=pixels)

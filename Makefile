@@ -24,7 +24,7 @@ help:  ## list the targets
 demo: setup  ## train the small demo network, then colorize black-and-white photographs with it
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
-test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photos $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
+test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/web $(STAMPS)/photos $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photos $(STAMPS)/dev  ## run what takes too long for every day, the commands of the documentation first

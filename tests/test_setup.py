@@ -40,7 +40,6 @@ NOT_FOR_INFERENCE = (
     'metrics',
     'systems',
     'complexity.py',
-    'palette.py',
     'commands/curve.py',
     'commands/palette.py',
 )

@@ -1,0 +1,95 @@
+"""Colorize photographs on a page in the browser: drop them, click where you know the colour, download them."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dualattn.commands.parser import CommandParser
+
+EPILOG = """examples:
+  on this machine alone, with the weights that ship with the package; the page is at http://127.0.0.1:7860
+      dualattn serve
+  weights of your own to choose from as well
+      dualattn serve --weights work_dirs/my_run/weights.safetensors
+
+The page asks no other host for anything. Uploads are deleted when the page is closed, an hour after their last use, and
+when the server ends. There is no password: whoever reaches --host may use it.
+
+exit codes: 0 ended, 2 not started
+"""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ends the process with exit code 2 where it cannot be."""
+    parser = CommandParser('serve', __doc__, EPILOG)
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine alone)')
+    parser.add_argument('--port', type=int, default=7860, help='(default: 7860)')
+    parser.add_argument(
+        '--weights', action='append', default=[], metavar='FILE', help='weights to choose from; may be repeated'
+    )
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
+    parser.add_argument('--max-megapixels', type=float, default=60, help='of a photograph (60)')
+    parser.add_argument('--max-megabytes', type=float, default=100, help='of an uploaded file (100)')
+    parser.add_argument('--max-files', type=int, default=50, help='photographs at a time (50)')
+    parser.add_argument('--queue', type=int, default=16, help='how many may wait (16)')
+    parser.add_argument('--seconds', type=float, default=600, help='for the photographs of one ZIP (600)')
+    args = parser.parse_args(argv)
+    for name in ('max_megapixels', 'max_megabytes', 'max_files', 'queue', 'seconds'):
+        if not getattr(args, name) > 0:
+            parser.error(f'--{name.replace("_", "-")} has to be above 0, got {getattr(args, name)}')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; see the exit codes in EPILOG."""
+    args = parse_args(argv)
+    # gradio reads these when it is imported
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'
+    # uvicorn raises a signal again after it has shut down; the folder is to be deleted all the same
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix='dualattn-serve-', ignore_cleanup_errors=True) as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder
+        tempfile.tempdir = folder  # what a broken upload leaves behind goes with the rest
+        try:
+            return serve(args, Path(folder))
+        except KeyboardInterrupt:
+            return 0
+        except ModuleNotFoundError as error:
+            print(f'serve: needs gradio and uvicorn ({error}); pip install "dualattn[web]"', file=sys.stderr)
+        except (ValueError, OSError, RuntimeError) as error:
+            print(f'serve: {error}', file=sys.stderr)
+        finally:
+            tempfile.tempdir = None
+            signal.signal(signal.SIGTERM, before)
+    return 2
+
+
+def serve(args: argparse.Namespace, folder: Path) -> int:
+    """Load the weights and run the server; returns the exit code."""
+    import torch
+    import uvicorn
+    from PIL import Image
+
+    from colorization.checkpoints import default_weights_path
+    from colorization.desk import Desk, Limits
+    from colorization.pipeline import Colorizer
+    from colorization.provenance import hash_weights
+    from colorization.web import make_app
+
+    Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    paths = {'packaged': default_weights_path()} | {Path(path).stem: path for path in args.weights}
+    colorizers = {name: Colorizer.from_pretrained(path, device=device) for name, path in paths.items()}
+    hashes = {name: hash_weights(path) for name, path in paths.items()}
+    limits = Limits(args.max_megapixels, args.max_megabytes, args.max_files, args.queue, args.seconds)
+    app = make_app(Desk(colorizers, folder, limits, hashes))
+    print(f'the page is at http://{args.host}:{args.port} (Ctrl-C ends it)', flush=True)
+    config = uvicorn.Config(app, args.host, args.port, log_level='warning', timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 2

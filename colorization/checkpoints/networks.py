@@ -19,7 +19,11 @@ FORMAT = 'dualattn.colorizer/1'
 FAMILIES = (released_ddcolor,)
 # Where training and wrappers put the network inside a state dict, the preferred place first.
 _PREFIXES = ('ema_generator.module.', 'generator.', 'module.', '_orig_mod.')
-_FREE_KEYS = {'inference_size', 'temperature'}  # parts of a network's description that change nothing in the network
+_FREE_KEYS = {
+    'inference_size',
+    'temperature',
+    'gain',
+}  # parts of a network's description that change nothing in the network
 _HALF_MIN_DIMS = 2  # biases, norms and running statistics stay float32: they are small and lose most
 
 

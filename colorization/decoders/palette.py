@@ -13,7 +13,7 @@ __all__ = ['PaletteHead']
 class PaletteHead(nn.Module):
     """Read K colour maps (MPT Eq. 10) as a distribution over K fixed colours, and answer with its mean.
 
-    z = maps / sqrt(C) + b, p = softmax(z / T) over K, ab = sum_k p_k c_k. Where Eq. 11 mixes the maps by a 1x1
+    z = maps / sqrt(C) + b, p = softmax(z / T) over K, ab = gain * sum_k p_k c_k. Where Eq. 11 mixes the maps by a 1x1
     convolution, and so learns the mean of all that is plausible, which is brown, this head learns how plausible each
     colour is; the temperature T then decides between their mean (1) and the most plausible one (towards 0).
 
@@ -21,19 +21,21 @@ class PaletteHead(nn.Module):
         dim: channels C of the memory and of the kernels whose products the maps are.
         num_colors: number of colours, K.
         temperature: T of `forward`.
+        gain: factor on the mean; the mean of several colours is paler than each of them.
 
     Attributes:
         colors: (K, 2) float, the colours c_k in Lab units; zeros until `set_palette` or weights bring them.
         frequencies: (K,) float, share of each colour in photographs, the sum 1.
 
     Raises:
-        ValueError: the temperature is not a number above 0.
+        ValueError: the temperature or the gain is not a number above 0.
     """
 
-    def __init__(self, dim: int, num_colors: int, temperature: float = 1.0):
+    def __init__(self, dim: int, num_colors: int, temperature: float = 1.0, gain: float = 1.0):
         super().__init__()
         self.scale = dim**-0.5
-        self.temperature = check_temperature(temperature)
+        self.temperature = check_positive('temperature', temperature)
+        self.gain = check_positive('gain', gain)
         self.bias = nn.Parameter(torch.zeros(num_colors))
         self.register_buffer('colors', torch.zeros(num_colors, 2))
         self.register_buffer('frequencies', torch.full((num_colors,), 1 / num_colors))
@@ -73,20 +75,21 @@ class PaletteHead(nn.Module):
         Raises:
             ValueError: the temperature is not a number above 0.
         """
-        temperature = self.temperature if temperature is None else check_temperature(temperature)
-        return torch.einsum('bkhw,kc->bchw', (z / temperature).softmax(dim=1), self.colors.to(z.dtype))
+        temperature = self.temperature if temperature is None else check_positive('temperature', temperature)
+        mean = torch.einsum('bkhw,kc->bchw', (z / temperature).softmax(dim=1), self.colors.to(z.dtype))
+        return self.gain * mean
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map the colour maps (B, K, H, W) float to ab (B, 2, H, W) in Lab units."""
         return self.mix(self.score(maps))
 
 
-def check_temperature(temperature: float) -> float:
-    """Return a temperature that can be used.
+def check_positive(name: str, value: float) -> float:
+    """Return a temperature or gain that can be used.
 
     Raises:
         ValueError: it is not a number above 0.
     """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f'the temperature has to be a number above 0, got {temperature}')
-    return float(temperature)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f'the {name} has to be a number above 0, got {value}')
+    return float(value)

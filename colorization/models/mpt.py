@@ -46,7 +46,7 @@ class MPT(nn.Module):
     Raises:
         FileNotFoundError: there is no such palette.
         ValueError: an unknown head, a palette that is broken or not of K colours, one without the palette head, or a
-            temperature that is not a number above 0.
+            temperature or gain that is not a number above 0.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class MPT(nn.Module):
         head: Literal['linear', 'palette'] = 'linear',
         palette: str | None = None,
         temperature: float = 1.0,
+        gain: float = 1.0,
         color_decoder: Literal['attention', 'blocks'] = 'attention',
     ):
         super().__init__()
@@ -82,9 +83,9 @@ class MPT(nn.Module):
         if head not in ('linear', 'palette'):
             raise ValueError(f"head has to be 'linear' or 'palette', got {head!r}")
         if head == 'palette':
-            self.config.update(head=head, temperature=temperature)
-        elif palette is not None or temperature != 1:
-            raise ValueError("palette and temperature belong to head='palette'")
+            self.config.update(head=head, temperature=temperature, gain=gain)
+        elif palette is not None or temperature != 1 or gain != 1:
+            raise ValueError("palette, temperature and gain belong to head='palette'")
         if color_decoder not in ('attention', 'blocks'):
             raise ValueError(f"color_decoder has to be 'attention' or 'blocks', got {color_decoder!r}")
         if color_decoder == 'blocks':
@@ -105,7 +106,7 @@ class MPT(nn.Module):
             self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
             num_maps = num_queries
         if head == 'palette':
-            self.to_ab = PaletteHead(decoder_dims[-1], num_queries, temperature)
+            self.to_ab = PaletteHead(decoder_dims[-1], num_queries, temperature, gain)
             if palette is not None:
                 self.to_ab.set_palette(*read_palette(palette))
         else:

@@ -1,6 +1,5 @@
 # The embedded default: photographs that scikit-image and scikit-learn carry, from the weights that ship with this
-# package, a few minutes on two CPU cores. Everything of a real training is in it: both optimizers, all losses,
-# checkpoints, sheets and curves.
+# package, a few minutes on two CPU cores. All of a real training is in it: losses, checkpoints, sheets and curves.
 _base_ = ['./mpt_finetune_folder.py']
 
 train_dataloader = dict(

@@ -73,6 +73,16 @@ def test_a_low_temperature_makes_colours_more_vivid(network):
     torch.testing.assert_close(network.to_ab.mix(z, 1e-4), nearest, rtol=1e-3, atol=1e-2)
 
 
+def test_gain_is_a_factor_on_the_colours(palette_mpt, network):
+    stronger = build_network(dict(palette_mpt, gain=1.5))
+    stronger.load_state_dict(network.state_dict())
+    l = lightness(1, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(stronger.eval()(l), 1.5 * network(l))
+    with pytest.raises(ValueError, match='gain has to be a number above 0'):
+        build_network(dict(palette_mpt, gain=0.0))
+
+
 @pytest.mark.parametrize('size', [(32, 32), (33, 47), (64, 40)])
 def test_scores_and_colours_come_from_one_pass(network, size):
     l = lightness(2, 1, *size)
@@ -94,7 +104,7 @@ def test_a_temperature_is_a_number_above_zero(palette_mpt, network, temperature)
 def test_what_belongs_to_the_other_head_is_refused(tiny_mpt, palette_file):
     with pytest.raises(ValueError, match="head has to be 'linear' or 'palette', got 'softmax'"):
         MPT(head='softmax')
-    for keyword in (dict(palette=str(palette_file)), dict(temperature=0.5)):
+    for keyword in (dict(palette=str(palette_file)), dict(temperature=0.5), dict(gain=1.2)):
         with pytest.raises(ValueError, match="belong to head='palette'"):
             build_network(dict(tiny_mpt, **keyword))
     with pytest.raises(TypeError, match='linear head'):

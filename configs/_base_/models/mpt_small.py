@@ -15,6 +15,9 @@ model = dict(
         inference_size=192,
         head='palette',
         palette='{{ fileDirname }}/../palettes/photographs_128.json',
+        # chosen after the training, so that the colours are about as strong as those of photographs; docs/colours.md
+        temperature=0.6,
+        gain=1.2,
     ),
     pixel_loss=dict(type='PixelLoss', loss_weight=0.02),
     palette_loss=dict(type='PaletteLoss', sigma=5.0, mixing=0.5),

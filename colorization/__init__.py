@@ -9,4 +9,8 @@ def __getattr__(name: str):
         from colorization.pipeline import Colorizer
 
         return Colorizer
+    if name == 'trunks':  # where it was up to version 0.1; scripts of users still ask for it there
+        from colorization.encoders import trunks
+
+        return trunks
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -89,6 +89,8 @@ TOP_LEVEL = {
     'sync_bn',
     'custom_imports',
     'test_overrides',
+    'tta_model',
+    'tta_pipeline',
 }
 WEIGHTS = ('weights', 'encoder_weights', 'generator_weights')
 

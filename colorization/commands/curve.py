@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in (args.out, record):
             if path.exists() and not args.overwrite:
                 raise FileExistsError(f'{path} exists; use --overwrite to replace it')
-        files = list_files(args.photos, IMAGE_SUFFIXES)
+        files = list_files(args.photos, IMAGE_SUFFIXES, recursive=True)
         files = files[:: max(1, len(files) // args.limit)] if args.limit else files
         curves = {}
         for weights in args.weights:

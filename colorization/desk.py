@@ -146,8 +146,8 @@ class Desk:
             PageError: too many, or none of them is a photograph.
         """
         if len(uploads) > self.limits.files:
-            for upload in uploads:
-                Path(upload).unlink(missing_ok=True)
+            for refused in uploads:
+                Path(refused).unlink(missing_ok=True)
             raise PageError(f'{len(uploads)} photographs are more than the limit of {self.limits.files} at a time')
         for path in session.paths:
             path.unlink(missing_ok=True)
@@ -228,7 +228,8 @@ class Desk:
         session.previews = [session.folder / f'preview-{uuid.uuid4().hex}.jpg' for _ in pictures]
         for path, picture in zip(session.previews, pictures, strict=True):
             Image.fromarray(picture).save(path, quality=92)
-        return tuple(session.previews)
+        shown, gray, plain = session.previews
+        return shown, gray, plain
 
     def drop_hint(self, session: Session, every: bool = False) -> None:
         """Take the last hint back, or all of the photograph that is worked on."""

@@ -324,7 +324,8 @@ def make_field(l: Tensor, ab: Tensor, maps: Sequence[Tensor]) -> HintField:
     """Make the field of a photograph: l (H, W) in [0, 100] of any size, its automatic ab (2, h, w) and its maps."""
     from colorization.pipeline import network_size  # which itself makes drafts, and so fields
 
-    return HintField(l[None, None], ab, maps, network_size(*l.shape, FIELD_SIZE))
+    height, width = l.shape
+    return HintField(l[None, None], ab, maps, network_size(height, width, FIELD_SIZE))
 
 
 def _take(places: Places, start: int) -> Places:

@@ -100,12 +100,18 @@ def make_page(desk: Desk) -> Any:
             raise PageError('upload a photograph first')
         return gr.update(value=str(desk.save(session, form, *settings)), interactive=True)
 
-    def save_all(session: Session | None, form: str, *settings: Any) -> Any:
+    def save_all(session: Session | None, form: str, weights: str, chroma: float, vividness: float, reach: str) -> Any:
         if session is None:
             raise PageError('upload photographs first')
         progress = gr.Progress()
         archive, problems = desk.save_all(
-            session, form, *settings, progress=lambda done, total: progress((done, total), unit='photographs')
+            session,
+            form,
+            weights,
+            chroma,
+            vividness,
+            reach,
+            progress=lambda done, total: progress((done, total), unit='photographs'),
         )
         tell(problems)
         return gr.update(value=str(archive), interactive=True)

@@ -157,14 +157,16 @@ def write_onnx(
         onnx.helper.set_model_props(model, {'dualattn': json.dumps(described)})
         onnx.save(model, aside)
         try:
-            error = _compare(opened, aside, channels, scale, inputs)
+            difference = _compare(opened, aside, channels, scale, inputs)
         except Exception as problem:  # onnxruntime has a class of its own for each status
             if type(problem).__module__.startswith('onnxruntime'):
                 raise ValueError(f'{path}: onnxruntime cannot run what was exported: {problem}') from problem
             raise
-        if not error <= TOLERANCE:
-            raise ValueError(f'{path}: the file would differ from the network by {error:.2g}, allowed is {TOLERANCE}')
-    return error
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f'{path}: the file would differ from the network by {difference:.2g}, allowed is {TOLERANCE}'
+            )
+    return difference
 
 
 def _compare(network: nn.Module, path: Path, channels: int, scale: float, inputs: str) -> float:

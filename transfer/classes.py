@@ -104,7 +104,7 @@ def read_stored_classes(meta: dict | None) -> list[str] | None:
 
 def find_heads(model: nn.Module) -> dict[str, nn.Module]:
     """Find the parts of a model that tell classes apart, with their names; region proposals know none."""
-    heads = {}
+    heads: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         number = getattr(module, 'num_classes', None)
         if isinstance(number, int) and number <= 0 or not isinstance(number, (int, list)):
@@ -160,7 +160,7 @@ def check_heads(model: nn.Module, classes: Sequence[str], side: str) -> None:
     Raises:
         DataError: names the heads, the numbers, and the entries to set.
     """
-    wrong = {}
+    wrong: dict[str, int] = {}
     for name, head in find_heads(model).items():
         if isinstance(head.num_classes, list):
             _check_tasks(name, [one for task in head.class_names for one in task], classes, side)

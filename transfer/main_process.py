@@ -20,7 +20,7 @@ def check_once(check: Callable[..., None], *args) -> None:
         FileNotFoundError: the check says so.
         DataError: the check says so.
     """
-    outcome = [None]
+    outcome: list[Exception | None] = [None]
     if is_main_process():
         try:
             check(*args)

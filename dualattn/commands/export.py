@@ -64,7 +64,7 @@ def find_model(args: argparse.Namespace) -> tuple[Any, int, str, list[str], dict
     network = timm.create_model(args.source, features_only=args.features, **options)
     outputs = [f'map{index}' for index in range(len(network.feature_info.channels()))] if args.features else ['logits']
     notes = dict(kind='backbone' if args.features else 'classifier', model=args.source)
-    channels = 3 if args.features else network.pretrained_cfg['input_size'][0]
+    channels: int = 3 if args.features else network.pretrained_cfg['input_size'][0]
     return network, channels, 'image', outputs, notes, 1.0
 
 

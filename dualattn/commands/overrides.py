@@ -42,7 +42,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
 def _move_data(cfg: Config, root: str) -> None:
     before = _find_root(cfg)
-    moved = []
+    moved: list[str] = []
     for key in cfg:
         if key.endswith(('_dataloader', '_evaluator')):
             cfg[key] = _replace_root(cfg[key], before, root.rstrip('/') or '/', moved)
@@ -55,7 +55,7 @@ def _find_root(cfg: Config) -> str:
     """Find the folder of all data: what the config calls so, or the one that its data sets share."""
     if isinstance(cfg.get('data_root'), str):
         return cfg['data_root'].rstrip('/')
-    roots = set()
+    roots: set[str] = set()
     for data in _list_datasets(cfg):
         found = data.get('data_root') or []
         roots.update([found] if isinstance(found, str) else found)

@@ -117,7 +117,9 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
         raise OptionError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
-    sparse = [part.type for part in cfg.model.values() if isinstance(part, dict) and 'Sparse' in str(part.get('type'))]
+    sparse = [
+        part['type'] for part in cfg.model.values() if isinstance(part, dict) and 'Sparse' in str(part.get('type'))
+    ]
     if args.amp == 'bfloat16' and sparse:
         raise OptionError(
             f'--amp: spconv, which computes {sparse[0]}, has no bfloat16 and would fall back to float16 without a '

@@ -1,6 +1,7 @@
 """Test-time augmentation of classifiers and detectors: each image mirrored and at other sizes as well."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -32,7 +33,7 @@ def use_augmentation(cfg: Config, scales: Sequence[float] = SCALES) -> None:
         dataset = dataset.dataset
     if 'pipeline' in dataset:
         dataset.pipeline = _augment_pipeline(dataset.pipeline, scales)
-        options = dict(tta_cfg=_read_merging(cfg.model))
+        options: dict[str, Any] = dict(tta_cfg=_read_merging(cfg.model))
     else:
         options = dict(scales=scales)
     cfg.model = ConfigDict({**options, **cfg.tta_model, 'module': cfg.model})

@@ -258,7 +258,8 @@ def _is_used(one: dict) -> bool:
 
 def _check_outlines(objects: list[dict], images: list[dict], with_mask: bool) -> list[str]:
     sizes = {image['id']: (image['height'], image['width']) for image in images}
-    empty, wrong, measured = [], {}, []
+    empty, measured = [], []
+    wrong: dict[str, list[str]] = {}
     for one in objects:
         outline = one.get('segmentation')
         if not outline:
@@ -334,7 +335,7 @@ def _check_areas(objects: list[dict]) -> list[str]:
 
 
 def _check_repetitions(path, objects: list[dict]) -> list[str]:
-    counts = Counter()
+    counts: Counter[tuple] = Counter()
     repeated = []
     for one in objects:
         if _is_box(one.get('bbox')):

@@ -70,9 +70,9 @@ def read_headers(paths: Sequence[Path]) -> list[ImageHeader | str]:
     if not paths:
         return []
     cache = _find_cache(paths)
-    headers = _load(cache, len(paths))
-    if headers is not None:
-        return headers
+    remembered = _load(cache, len(paths))
+    if remembered is not None:
+        return list(remembered)
     logger = MMLogger.get_current_instance()
     if len(paths) > 1000:
         logger.info(f'reading the headers of {len(paths)} images, once, in {paths[0].parent}')

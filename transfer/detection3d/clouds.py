@@ -58,7 +58,7 @@ def read_columns(data: bytes, columns: int, path: str | Path) -> tuple[np.ndarra
             f'{path}: from a .pcd or .ply file 3 to {len(_COLUMNS)} numbers a point can be read, not {columns}'
         )
     fields = {name.lower(): values for name, values in read_fields(data, path).items()}
-    rows = []
+    rows: list[np.ndarray] = []
     for name, aliases in _COLUMNS[:columns]:
         found = next((fields[alias] for alias in aliases if alias in fields), None)
         if found is None and name == 'ring':

@@ -130,7 +130,8 @@ def _check_kitti_names(root: Path, frames: dict[str, list[str]]) -> None:
 
 def _check_kitti_labels(folder: Path, frames: dict[str, list[str]], classes: Sequence[str]) -> None:
     """Read all labels once before anything is written."""
-    faults, unknown, known = [], Counter(), 0
+    faults, known = [], 0
+    unknown: Counter[str] = Counter()
     for name in sorted({*frames['train'], *frames['val']}):
         path = folder / 'label_2' / f'{name}.txt'
         try:

@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 
 import mmengine
 import numpy as np
-from mmdet3d.datasets import KittiDataset, NuScenesDataset
+from mmdet3d.datasets import Det3DDataset, KittiDataset, NuScenesDataset
 from mmdet3d.datasets.transforms import LoadPointsFromFile, LoadPointsFromMultiSweeps
 from mmdet3d.models.data_preprocessors import Det3DDataPreprocessor
 from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
@@ -61,6 +61,7 @@ class _CheckedReader:
     check_layout = False
 
     load_dim: int
+    backend_args: dict | None
 
     def _load_points(self, pts_filename: str) -> np.ndarray:
         if self.backend_args is not None or not Path(pts_filename).is_file():
@@ -99,7 +100,7 @@ class CheckedLoadPointsFromMultiSweeps(_CheckedReader, LoadPointsFromMultiSweeps
     """mmdet3d's LoadPointsFromMultiSweeps, with `check_points`; the layout of sweeps is that of the key frame."""
 
 
-class _CheckedInfos:
+class _CheckedInfos(Det3DDataset):
     """Reads an info file, for a data set of mmdet3d.
 
     Raises:
@@ -107,8 +108,7 @@ class _CheckedInfos:
         DataError: it is none, or of another version, or `metainfo` names classes that the data set does not know.
     """
 
-    ann_file: str
-    metainfo: dict
+    METAINFO: dict
 
     def __init__(self, *args, metainfo: dict | None = None, **kwargs):
         wanted = (metainfo or {}).get('classes')
@@ -125,7 +125,7 @@ class _CheckedInfos:
     def load_data_list(self) -> list[dict]:
         make = 'make it with tools/create_data.py'
         try:
-            infos = super().load_data_list()  # type: ignore[misc]  # of the data set beside this class
+            infos = super().load_data_list()
         except FileNotFoundError as error:
             raise FileNotFoundError(f'no info file at {self.ann_file}: {make}') from error
         except (TypeError, ValueError, KeyError) as error:

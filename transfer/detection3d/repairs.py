@@ -187,6 +187,8 @@ def repair_sparse_convolution() -> bool:
         return convolve_pairs_backward(features, filters, out_bp, indice_pairs, indice_pair_num, inverse, subm)
 
     on_gpu, backward_on_gpu = ops.indice_conv, ops.indice_conv_backward
+    for repaired, original in ((convolve, on_gpu), (convolve_backward, backward_on_gpu)):
+        setattr(repaired, 'on_gpu', original)  # noqa: B010 (a function's type has no such name)
     ops.indice_conv, ops.indice_conv_backward = convolve, convolve_backward
     return True
 

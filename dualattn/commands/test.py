@@ -102,7 +102,10 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
         cfg.load_from = args.checkpoint
     elif is_colorizer(cfg):
         cfg.model.generator_weights = args.checkpoint
-    return cfg
+    # The runner writes the config into the work dir under the name of its file; the one of the training, which lies
+    # there as a rule and describes the network of the checkpoint, is not to be replaced.
+    name = Path(cfg.filename)
+    return type(cfg)(cfg._cfg_dict, cfg_text=cfg.text, filename=str(name.with_name(f'test_{name.name}')))
 
 
 def is_colorizer(cfg: Config) -> bool:

@@ -30,16 +30,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a palette; see the exit codes in EPILOG."""
     args = parse_args(argv)
-    from mmengine.config import Config
     from mmengine.registry import DATASETS
 
     import colorization.data  # noqa: F401  registers the data sets
     from colorization.palette import make_palette, write_palette
+    from dualattn.configs import read_config
 
     try:
         if args.out.exists() and not args.overwrite:
             raise FileExistsError(f'{args.out} exists; use --overwrite to replace it')
-        photos = dict(Config.fromfile(args.config).train_dataloader.dataset)
+        photos = dict(read_config(args.config).train_dataloader.dataset)
         photos.update(prepare=[dict(type='torchvision/Resize', size=SIDE, antialias=True)])
         photos.update(augment=[], degrade=[], cache=False)
         dataset = DATASETS.build(photos)

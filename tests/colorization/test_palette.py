@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import pairwise_distances_argmin
 
 from colorization.checkpoints import load_network, save_network
+from colorization.commands.palette import main
 from colorization.decoders import PaletteHead
 from colorization.losses import PaletteLoss
 from colorization.models import MPT, build_network
@@ -239,3 +240,16 @@ def test_a_palette_loss_needs_a_palette(tiny_mpt, palette_mpt):
         system(dict(tiny_mpt))
     with pytest.raises(ValueError, match='palette of the generator is empty'):
         system(dict(palette_mpt))
+
+
+def test_the_command_reads_what_a_config_trains_on(make_photos, tmp_path, capsys):
+    photos = make_photos(tmp_path / 'photos', 3)
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = ['dualattn::colorize/mpt_small.py']\n"
+        f"train_dataloader = dict(dataset=dict(data_root={str(photos)!r}, held_out='keep'))\n"
+    )
+    arguments = [str(tmp_path / 'mine.py'), '-o', str(tmp_path / 'palette.json'), '--colors', '5']
+    assert main(arguments) == 0
+    assert len(read_palette(tmp_path / 'palette.json').colors) == 5
+    assert main(arguments) == 2 and 'exists; use --overwrite' in capsys.readouterr().err
+    assert main(['no_such_config.py', '-o', str(tmp_path / 'b.json')]) == 2

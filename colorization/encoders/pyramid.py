@@ -1,5 +1,6 @@
 """The semantic encoder: the maps at strides 4, 8, 16 and 32 of any timm model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from timm.models import is_model_in_modules
+from timm.utils import freeze
 from torch import Tensor
 
 from colorization.encoders.trunks import create_trunk
@@ -31,6 +33,8 @@ class PyramidEncoder(nn.Module):
         in_chans: channels of the input.
         weights: a file of classification weights, or `package:NAME`; None leaves the trunk untrained.
         norm_eval: keep the trunk's batch norms at their running statistics while training, as small batches need it.
+        frozen_modules: parts of the trunk that are not trained, by timm's names (`conv_stem`, `blocks.0`): what has
+            learned enough costs no backward pass.
         trunk_kwargs: keyword arguments of the timm model, for example `attn_types` or `drop_path_rate`; one that the
             model does not know raises there.
 
@@ -38,6 +42,7 @@ class PyramidEncoder(nn.Module):
         chans: channels of the four maps, finest first.
 
     Raises:
+        AttributeError: the trunk has no module of a frozen name.
         ValueError: the model has no map at one of the four strides.
     """
 
@@ -47,6 +52,7 @@ class PyramidEncoder(nn.Module):
         in_chans: int = 1,
         weights: str | None = None,
         norm_eval: bool = False,
+        frozen_modules: Sequence[str] = (),
         trunk_kwargs: dict | None = None,
     ):
         super().__init__()
@@ -57,6 +63,8 @@ class PyramidEncoder(nn.Module):
             trunk_kwargs.setdefault('strict_img_size', False)
         self.multiple = PYRAMID_STRIDES[-1] if is_model_in_modules(name, _PADDED) else 1
         self.trunk = create_trunk(name, weights, in_chans=in_chans, **trunk_kwargs)
+        if frozen_modules:  # timm takes no names for all; its frozen batch norm would rename the tensors
+            freeze(self.trunk, list(frozen_modules), include_bn_running_stats=False)
         feature_info: Any = self.trunk.feature_info
         reductions = feature_info.reduction()
         missing = [stride for stride in PYRAMID_STRIDES if stride not in reductions]

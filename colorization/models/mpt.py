@@ -25,6 +25,7 @@ class MPT(nn.Module):
         encoder_weights: a file of classification weights for it, or `package:NAME`; needed for training alone.
         encoder_kwargs: keyword arguments of the encoder's timm model.
         norm_eval: keep the encoder's batch norms, if it has any, at their running statistics while training.
+        frozen_modules: parts of the encoder's trunk that are not trained, by timm's names.
         decoder_dims: channels after each upsampling step; the last is C of the memory and of the kernels.
         num_queries: number of colour kernels, K (150 is the best row of MPT Table IV).
         depth: Color-Attention layers, L5.
@@ -41,7 +42,7 @@ class MPT(nn.Module):
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without what matters
-            in training alone (`encoder_weights`, `norm_eval`, `palette`).
+            in training alone (`encoder_weights`, `norm_eval`, `frozen_modules`, `palette`).
 
     Raises:
         FileNotFoundError: there is no such palette.
@@ -55,6 +56,7 @@ class MPT(nn.Module):
         encoder_weights: str | None = None,
         encoder_kwargs: dict[str, Any] | None = None,
         norm_eval: bool = False,
+        frozen_modules: Sequence[str] = (),
         decoder_dims: Sequence[int] = (384, 192, 256),
         num_queries: int = 150,
         depth: int = 6,
@@ -93,7 +95,12 @@ class MPT(nn.Module):
                 raise ValueError("color_decoder='blocks' has no queries that could stand for the colours of a palette")
             self.config.update(color_decoder=color_decoder)
         self.encoder = PyramidEncoder(
-            encoder, in_chans=1, weights=encoder_weights, norm_eval=norm_eval, trunk_kwargs=encoder_kwargs
+            encoder,
+            in_chans=1,
+            weights=encoder_weights,
+            norm_eval=norm_eval,
+            frozen_modules=frozen_modules,
+            trunk_kwargs=encoder_kwargs,
         )
         self.pixel_decoder = PixelShuffleDecoder(self.encoder.chans, decoder_dims)
         if color_decoder == 'blocks':

@@ -109,3 +109,18 @@ def test_every_parameter_gets_a_gradient():
         encoder = PyramidEncoder(name, trunk_kwargs=kwargs)
         sum(x.square().sum() for x in encoder(torch.randn(2, 1, 64, 64))).backward()
         assert [key for key, parameter in encoder.named_parameters() if parameter.grad is None] == [], name
+
+
+def test_frozen_modules_alone_keep_their_weights():
+    encoder = PyramidEncoder('tf_efficientnet_lite0', frozen_modules=['conv_stem', 'bn1', 'blocks.0'])
+    sum(feature.square().mean() for feature in encoder(torch.randn(2, 1, 64, 64))).backward()
+    trained = {name for name, parameter in encoder.trunk.named_parameters() if parameter.grad is not None}
+    frozen = {name for name, _ in encoder.trunk.named_parameters()} - trained
+    assert frozen and all(name.startswith(('conv_stem.', 'bn1.', 'blocks.0.')) for name in frozen)
+    assert not any(name.startswith(('conv_stem.', 'bn1.', 'blocks.0.')) for name in trained)
+    assert list(encoder.state_dict()) == list(PyramidEncoder('tf_efficientnet_lite0').state_dict())
+
+
+def test_an_unknown_module_to_freeze_is_named():
+    with pytest.raises(AttributeError, match='9'):
+        PyramidEncoder('tf_efficientnet_lite0', frozen_modules=['blocks.9'])

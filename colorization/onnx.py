@@ -42,8 +42,15 @@ class OnnxNetwork(nn.Module):
             raise CheckpointError(str(error)) from error
         if notes['kind'] != KIND:
             raise CheckpointError(f'{path}: holds a {notes["kind"]}, expected a {KIND}')
-        self.inference_size = int(notes['inference_size'])
-        self.config: dict[str, Any] = notes['config']
+        size, config = notes.get('inference_size'), notes.get('config')
+        names = [[each.name for each in part] for part in (self._session.get_inputs(), self._session.get_outputs())]
+        if not isinstance(size, int) or not isinstance(config, dict) or names != [['l'], ['ab']]:
+            raise CheckpointError(
+                f'{path}: calls itself a {KIND}, but maps {names[0]} to {names[1]} or lacks its description; expected '
+                "['l'] to ['ab']. Export it again with `dualattn export onnx`"
+            )
+        self.inference_size = size
+        self.config: dict[str, Any] = config
 
     def forward(self, l: Tensor) -> Tensor:
         """Map l: (B, 1, H, W) float in [0, 100] on the CPU to ab (B, 2, H, W) in Lab units, float32."""

@@ -1,8 +1,8 @@
 """Write a network as an ONNX file that serves any batch, height and width without PyTorch.
 
 SOURCE is `packaged` (the colorizer that ships with the package), a weights file of a colorizer, a timm model name such
-as dualattn_tiny, or a config of a colorizer or of a detector, whose backbone is written. The file is compared with the
-network in onnxruntime at ten sizes before it gets its name.
+as dualattn_tiny, or a config: of a colorizer, of a classifier, or of a detector, whose backbone is written. The file is
+compared with the network in onnxruntime at ten sizes before it gets its name.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ EPILOG = """examples:
   the packaged colorizer, and a photograph colorized with it in onnxruntime
       dualattn export onnx packaged -o colorizer.onnx
       dualattn colorize grandma.jpg --engine onnx --weights colorizer.onnx
-  your own colorizer; a backbone with its classifier; the maps of a backbone; the backbone of a detector
+  your own colorizer; a backbone with its classifier; the maps of a backbone; the backbones of detectors
       dualattn export onnx work_dirs/my_run/weights.safetensors -o my_run.onnx
       dualattn export onnx dualattn_tiny --weights tiny.pth -o tiny.onnx
       dualattn export onnx dualattn_tiny --weights tiny.pth --features -o tiny_maps.onnx
       dualattn export onnx configs/det/mask_rcnn_dualattn_t.py --weights epoch_36.pth -o backbone.onnx
+      dualattn export onnx det3d/second_dualattn_kitti_3class.py --weights epoch_40.pth -o view.onnx
 
 exit codes: 0 written, 2 nothing was written
 """
@@ -53,6 +54,9 @@ def find_model(args: argparse.Namespace) -> tuple[Any, int, str, list[str], dict
 
     import dualattn.models  # noqa: F401  registers the models
 
+    if args.source.endswith('.py'):
+        kinds = 'a colorizer, a classifier, or a detector with a backbone of type DualAttn or DualAttnBEV'
+        raise ValueError(f'{args.source} is a config, but not of {kinds}')
     if not timm.is_model(args.source):
         kinds = 'packaged, weights of a colorizer (.safetensors, .pth, .pt, .bin), a timm model or a config (.py)'
         raise ValueError(f'{args.source!r} is neither {kinds}{suggest(args.source, timm.list_models())}')

@@ -87,11 +87,14 @@ def test_files_of_another_kind_are_refused(packaged, tmp_path, capsys):
     model = onnx.load(packaged)
     onnx.helper.set_model_props(model, {'dualattn': '{"kind": "classifier"}'})
     onnx.save(model, tmp_path / 'classifier.onnx')
+    onnx.helper.set_model_props(model, {'dualattn': '{"kind": "colorizer"}'})
+    onnx.save(model, tmp_path / 'undescribed.onnx')
     del model.metadata_props[:]
     onnx.save(model, tmp_path / 'foreign.onnx')
     (tmp_path / 'broken.onnx').write_bytes(packaged.read_bytes()[:1000])
     for name, message in (
         ('classifier', 'holds a classifier, expected a colorizer'),
+        ('undescribed', 'lacks its description'),
         ('foreign', 'was not written by'),
         ('broken', 'no ONNX file that onnxruntime reads'),
     ):

@@ -64,5 +64,6 @@ def _find_classifier(source: str, weights: str | None) -> tuple[nn.Module, int, 
     from transfer.weights import load_trained
 
     classifier, cfg, _ = load_trained(source, weights)
+    backbone: Any = classifier.backbone
     notes = dict(kind='classifier', model=cfg.model.backbone.model_name)
-    return classifier.backbone, classifier.backbone.pretrained_cfg['input_size'][0], 'image', ['logits'], notes, 1.0
+    return backbone, backbone.pretrained_cfg['input_size'][0], 'image', ['logits'], notes, 1.0

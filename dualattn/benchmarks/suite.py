@@ -13,7 +13,7 @@ from typing import Protocol
 
 from dualattn.benchmarks.record import Row, Run
 
-__all__ = ['Goal', 'Suite', 'Table', 'find_suites', 'load_suite', 'summarize']
+__all__ = ['Goal', 'Suite', 'Table', 'find_suites', 'load_suite', 'show_interval', 'summarize']
 
 GROUP = 'dualattn.benchmarks'
 
@@ -76,6 +76,12 @@ class Suite(Protocol):
 
     def judge(self, run: Run) -> list[Goal]:
         """Return the goals that a run says something about; none where its settings are others."""
+
+
+def show_interval(row: Row, name: str, style: str) -> str:
+    """Write the figure `name` of a row with its interval, the figures `name`_low and `name`_high, in a format."""
+    value, low, high = (format(row.figures[key], style) for key in (name, f'{name}_low', f'{name}_high'))
+    return f'{value} [{low}, {high}]'
 
 
 def find_suites() -> dict[str, EntryPoint]:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage.color import rgb2lab
 
-from colorization.benchmarks import colorizers, engines, folder, loaders, upsampling
+from colorization.benchmarks import colorizers, engines, folder, loaders, skin, subjects, upsampling
 from dualattn.benchmarks.record import Run
 from dualattn.commands.benchmark import make_parser
 
@@ -74,3 +76,50 @@ def test_an_engine_answers_as_the_network_does(engine, monkeypatch):
     assert len(seconds) == 2
     expected = network(batch).detach().numpy()
     np.testing.assert_allclose(answer, expected, atol=2 if engine.endswith('bf16') else 1e-3)
+
+
+def test_subjects(tmp_path, make_photos):
+    make_photos(tmp_path / 'photos' / 'sky', 2, size=(64, 64))
+    make_photos(tmp_path / 'photos' / 'skin', 1, size=(64, 48))
+    run = measure(subjects, '--folder', str(tmp_path / 'photos'))
+    assert {row.case['subject']: row.figures['photographs'] for row in run.rows} == {'all': 3, 'sky': 2, 'skin': 1}
+    for row in run.rows:
+        assert row.figures['gain_db_low'] <= row.figures['gain_db'] <= row.figures['gain_db_high']
+    assert subjects.tabulate(run).rows[0][0] == 'all'
+    with pytest.raises(ValueError, match='no image'):
+        (tmp_path / 'empty').mkdir()
+        measure(subjects, '--folder', str(tmp_path / 'empty'))
+
+
+@pytest.mark.parametrize(
+    ('lab', 'name'),
+    [
+        ((75, 12, 15), 'very light'),  # 59 degrees
+        ((68, 12, 18), 'light'),
+        ((62, 12, 18), 'intermediate'),
+        ((55, 12, 18), 'tan'),
+        ((48, 12, 18), 'brown'),
+        ((30, 12, 18), 'dark'),
+        ((60, 5, -3), 'very light'),
+        ((40, 5, -3), 'dark'),
+    ],
+)
+def test_classes_of_skin(lab, name):
+    assert skin.classify_skin(np.array(lab, dtype=np.float32)) == name
+
+
+def test_skin_is_read_from_the_middle_in_scikit_images_lab():
+    rgb = np.zeros((80, 60, 3), np.uint8)
+    rgb[25:55, 15:45] = (200, 150, 120)
+    np.testing.assert_allclose(skin.find_skin(rgb), rgb2lab(rgb[40, 30][None, None] / 255)[0, 0], atol=0.02)
+
+
+def test_skin(tmp_path):
+    for name, color in dict(fair=(215, 170, 140), dark=(90, 60, 45)).items():
+        pixels = np.full((48, 48, 3), color, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{name}.png')
+    run = measure(skin, '--folders', str(tmp_path))
+    assert [line[0] for line in skin.tabulate(run).rows] == ['light', 'dark']
+    for row in run.rows:  # one portrait each, so that the interval is the value
+        assert row.figures['error_low'] == pytest.approx(row.figures['error'])
+        assert row.figures['error'] >= abs(row.figures['chroma']) - 1e-4

@@ -1,4 +1,4 @@
-"""The published weights that configs of colorizers name; see `dualattn.io.published`.
+"""The published weights that configs of colorizers name, and our own former ones; see `dualattn.io.published`.
 
 Sizes and hashes are those of the sources that are named; where no source gives them, there are none.
 """
@@ -15,6 +15,28 @@ _TORCHVISION = 'BSD-3-Clause (torchvision); trained on ImageNet'
 _PREFIX = 'the name of the file, which torch.hub checks'
 
 PUBLISHED = [
+    PublishedFile(
+        name='mpt_small_l1',
+        file='mpt_small_l1.safetensors',
+        url='',
+        licence='Apache-2.0',
+        purpose='packaged until 2026-11-30: MPT without a palette head; configs/colorize/mpt_small_l1.py',
+        size=11_231_856,
+        sha256='fcd9199732014ee30a70298197d1329e8ec3c06ce6dcd374e79be75b7a2094f5',
+        source='the history of this repository',
+        blob='4f649e3f9b5869d54048e13992c3c36b3629e7ac',
+    ),
+    PublishedFile(
+        name='mpt_small_palette',
+        file='mpt_small_palette.safetensors',
+        url='',
+        licence='Apache-2.0',
+        purpose='packaged from 2026-11-30 on: MPT with a palette head, after 86,400 samples',
+        size=14_463_720,
+        sha256='e5b4759036135e981d33400d9b45b7c41ec77da9c04cffd618f109d9f06614f9',
+        source='the history of this repository',
+        blob='6a2141e1cae4ff1cc936a20a084d9bb321ef83f9',
+    ),
     PublishedFile(
         name='vgg19',
         file='vgg19-dcbb9e9d.pth',

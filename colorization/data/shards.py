@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from torch.utils.data import IterableDataset, get_worker_info
 from torchvision.transforms import v2
 
+from colorization.data.transforms import describe_preparation
 from dualattn.engine import DataError
 from dualattn.engine.seeding import mix_seed
 from dualattn.io.files import write_json
@@ -139,7 +140,9 @@ class ShardDataset(IterableDataset):
         super().__init__()
         self.folder = Path(data_root)
         self.index = _read_index(self.folder)
-        self.prepare = v2.Compose([TRANSFORMS.build(cfg) for cfg in prepare]) if prepare else torch.nn.Identity()
+        steps = [TRANSFORMS.build(cfg) for cfg in prepare]
+        self.prepare = v2.Compose(steps) if steps else torch.nn.Identity()
+        self._preparation = describe_preparation(steps)
         self.augment = v2.Compose([TRANSFORMS.build(cfg) for cfg in augment]) if augment else torch.nn.Identity()
         self.shuffle = shuffle
         self.seed = seed
@@ -154,8 +157,10 @@ class ShardDataset(IterableDataset):
 
     @property
     def metainfo(self) -> dict:
-        """What mmengine stores beside the weights."""
-        return {}
+        """What mmengine hands to metrics and stores beside the weights: the `protocol`, see `PhotoDataset`."""
+        pictures = f'{len(self):,} pictures of the shards of {self.folder.as_posix()}'
+        shrunk = '' if self.decode_min_side is None else f', JPEG decoded at {self.decode_min_side} pixels or more'
+        return dict(protocol=dict(description=f'{pictures}, {self._preparation}{shrunk}'))
 
     def _share(self, names: list[str]) -> list[str]:
         """Return the shards of this process and worker.

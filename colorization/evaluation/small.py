@@ -76,7 +76,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-test_protocol = 'photographs at hand, short side resized to 64 (bilinear, antialiased), centre crop 64 x 64'
 """
 
 

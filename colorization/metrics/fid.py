@@ -12,8 +12,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from colorization.metrics.per_image import describe_protocol
 from dualattn.engine import DataError
+from dualattn.engine.protocol import describe_protocol
 from dualattn.io.files import hash_file
 from dualattn.io.weights import CheckpointError, is_safetensors, read_checkpoint
 

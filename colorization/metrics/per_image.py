@@ -1,20 +1,14 @@
 """The common part of metrics that measure each image by itself and report means over the data set."""
 
-import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
+
+from dualattn.engine.protocol import ProtocolMetric
 
 
-def describe_protocol(dataset_meta: dict | None) -> str | None:
-    """Return what a data set says in its metainfo of its images and their preparation, None where it says nothing."""
-    return ((dataset_meta or {}).get('protocol') or {}).get('description')
-
-
-class PerImageMetric(BaseMetric):
+class PerImageMetric(ProtocolMetric):
     """A metric that is a handful of numbers per image, averaged over the data set in double precision.
 
     All metrics of this package share the prefix `color`. Several processes each measure their own images; mmengine
@@ -22,7 +16,6 @@ class PerImageMetric(BaseMetric):
     """
 
     default_prefix = 'color'
-    _told: tuple[str, int] | None = None
 
     @abstractmethod
     def measure(self, sample: dict) -> dict[str, float]:
@@ -40,9 +33,5 @@ class PerImageMetric(BaseMetric):
         """
         if not results:
             raise ValueError(f'{type(self).__name__} measured no image: is the validation data set empty?')
-        protocol = describe_protocol(self.dataset_meta)
-        if protocol is not None and (protocol, len(results)) != self._told:
-            self._told = protocol, len(results)
-            message = f'{type(self).__name__} is measured on {len(results):,} images: {protocol}'
-            print_log(message, logger='current', level=logging.INFO)
+        self.tell_protocol(len(results))
         return {name: float(np.mean([result[name] for result in results])) for name in results[0]}

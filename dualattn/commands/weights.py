@@ -1,4 +1,4 @@
-"""List the weights that others have published and that configs name, and fetch them."""
+"""List the weights that configs name and others have published, and our own former ones, and fetch them."""
 
 import argparse
 import sys
@@ -42,7 +42,7 @@ def format_size(size: int | None) -> str:
 
 def show_list(folder: Path) -> None:
     """Print what is known about each file, and whether it is in the folder."""
-    from dualattn.io.published import find_published
+    from dualattn.io.published import find_address, find_published
 
     for file in find_published().values():
         path = folder / file.file
@@ -52,7 +52,7 @@ def show_list(folder: Path) -> None:
             sha256 = f'{kept.read_text(encoding="utf-8").split(" ")[0]} (kept when it was fetched)'
         print(f'{file.name}: {file.purpose}')
         print(f'  {path} ({f"here, {format_size(path.stat().st_size)}" if path.is_file() else "not here"})')
-        print(f'  {file.url}')
+        print(f'  {file.url or find_address(file)}')
         print(f'  licence {file.licence}; size {format_size(file.size)}; SHA-256 {sha256}')
 
 

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from dualattn.io.files import hash_file
+from dualattn.io.files import hash_file, write_whole
 
 __all__ = ['DownloadError', 'PublishedFile', 'fetch_published', 'find_published', 'suggest_download']
 
@@ -38,12 +39,13 @@ class PublishedFile:
     Attributes:
         name: under which `dualattn weights get` fetches it.
         file: name of the file, as configs give it.
-        url: where its authors publish it.
+        url: where its authors publish it; '' for one of our own that only the history of a checkout keeps.
         licence: as its authors state it.
         purpose: what it is for.
         size: bytes, or None where no source gives them.
         sha256: its SHA-256, or the beginning of it that its file name carries; None where no source gives one.
         source: where size and hash were read.
+        blob: git's name of the content in the history of our repository, for what travelled with a former version.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PublishedFile:
     size: int | None = None
     sha256: str | None = None
     source: str = ''
+    blob: str = ''
 
 
 def find_published() -> dict[str, PublishedFile]:
@@ -73,7 +76,7 @@ def suggest_download(path: str | os.PathLike) -> str:
 
 
 def find_address(file: PublishedFile) -> str:
-    """Return where a file is fetched from.
+    """Return where a file is fetched from: an address, or the command that takes it out of a checkout's history.
 
     DUALATTN_MIRROR names a folder, as an address, that holds all files under their own names; HF_ENDPOINT replaces
     https://huggingface.co, as in huggingface_hub.
@@ -81,6 +84,8 @@ def find_address(file: PublishedFile) -> str:
     mirror = os.environ.get('DUALATTN_MIRROR')
     if mirror:
         return f'{mirror.rstrip("/")}/{file.file}'
+    if file.blob:
+        return f'git cat-file blob {file.blob}'
     hub = 'https://huggingface.co/'
     endpoint = os.environ.get('HF_ENDPOINT')
     return f'{endpoint.rstrip("/")}/{file.url.removeprefix(hub)}' if endpoint and file.url.startswith(hub) else file.url
@@ -115,16 +120,21 @@ def fetch_published(
         raise DownloadError(f'{target} is a folder, expected the file {file.file} or nothing')
     if target.exists():
         return target, _check(file, target, target, hash_file(target))
-    if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'TRUE', 'YES', 'ON'):
+    from_history = bool(file.blob) and not os.environ.get('DUALATTN_MIRROR')
+    if not from_history and os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'TRUE', 'YES', 'ON'):
         raise DownloadError(
-            f'{target} is not here, and HF_HUB_OFFLINE forbids to fetch it; bring it from {file.url} by other means'
+            f'{target} is not here, and HF_HUB_OFFLINE forbids to fetch it; bring it from '
+            f'{file.url or find_address(file)} by other means'
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(f'{target.parent} cannot be made: {error.strerror}') from error
     part = target.with_name(f'.{file.file}.part')
-    _download(file, part, show_progress, wait)
+    if from_history:
+        _take_from_history(file, part, show_progress)
+    else:
+        _download(file, part, show_progress, wait)
     found = hash_file(part)
     try:
         _check(file, target, part, found)
@@ -134,7 +144,8 @@ def fetch_published(
     os.replace(part, target)
     part.with_suffix('.json').unlink(missing_ok=True)
     if file.sha256 is None or len(file.sha256) < 64:
-        target.with_name(f'{file.file}.sha256').write_text(f'{found}  {file.file}\n', encoding='utf-8')
+        with write_whole(target.with_name(f'{file.file}.sha256')) as aside:
+            aside.write_text(f'{found}  {file.file}\n', encoding='utf-8')
     return target, found
 
 
@@ -153,6 +164,29 @@ def _check(file: PublishedFile, target: Path, path: Path, found: str) -> str:
                 + ('nothing was kept, try again or another mirror' if path != target else 'delete it and fetch it anew')
             )
     return found
+
+
+def _take_from_history(file: PublishedFile, part: Path, show_progress: Callable[[int, int | None], None]) -> None:
+    """Fill `part` with what git keeps of a former version of this repository."""
+    reason = ''
+    for checkout in (Path(__file__).resolve().parents[2], Path.cwd()):
+        command = ['git', '-C', str(checkout), 'cat-file', 'blob', file.blob]
+        try:
+            with part.open('wb') as out:
+                done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, check=False)
+        except OSError as error:  # no git here, or no place to write
+            reason = str(error)
+            continue
+        if done.returncode == 0:
+            show_progress(part.stat().st_size, file.size)
+            return
+        reason = os.fsdecode(done.stderr).strip()
+    part.unlink(missing_ok=True)
+    raise DownloadError(
+        f'{file.file} travelled with a former version and is in the history of a checkout alone, which is not here '
+        f'({reason}). Run this command inside a clone with its whole history, or there: git cat-file blob {file.blob} '
+        f'> {file.file}; DUALATTN_MIRROR names a server that has it'
+    )
 
 
 def _download(

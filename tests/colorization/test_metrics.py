@@ -301,7 +301,7 @@ def test_means_say_once_what_they_were_measured_on(log):
     metric.dataset_meta = dict(protocol=dict(description='mine, squeezed'))
     for _ in range(2):
         evaluate(metric, make_samples(3))
-    assert [message for message in log if 'mine' in message] == ['PSNR is measured on 3 images: mine, squeezed']
+    assert [message for message in log if 'mine' in message] == ['PSNR is measured on 3 samples: mine, squeezed']
 
 
 @pytest.mark.parametrize('weights', [None, '', 'nowhere/inception.pth'])

@@ -10,6 +10,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS, MODELS
 
 from dualattn.engine import CheckpointError, DataError, StrictRunner, read_checkpoint
+from dualattn.engine.protocol import describe_protocol
 from transfer.classification import ClassFolder
 from transfer.classification.dataset import read_image
 
@@ -118,13 +119,40 @@ def test_weights_to_begin_with(build, tmp_path):
 
 def test_folder_of_classes(folders):
     dataset = ClassFolder(str(folders / 'train'), EVAL)
-    assert len(dataset) == 6 and dataset.metainfo == dict(classes=['bird', 'cat', 'dog'])
+    assert len(dataset) == 6 and dataset.metainfo['classes'] == ['bird', 'cat', 'dog']
     item = dataset[2]
     assert item['label'] == 1 and item['path'].endswith('cat/00.png')
     expected = timm.data.create_transform(**EVAL)(read_image(item['path']))
     assert torch.equal(item['inputs'], expected) and expected.shape == (3, 32, 32)
     ordered = ClassFolder(str(folders / 'train'), EVAL, classes=['dog', 'emu', 'cat', 'bird'])
     assert [ordered[i]['label'] for i in range(6)] == [3, 3, 2, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ('transform', 'stated'),
+    [
+        (
+            dict(input_size=224, interpolation='bicubic', crop_pct=0.95, crop_mode='center'),
+            'short side resized to 235 (bicubic), centre crop 224 x 224',
+        ),
+        (
+            dict(input_size=(3, 40, 48), interpolation='bilinear', crop_pct=1.0, crop_mode='squash'),
+            'squeezed to 48 x 40 (bilinear), centre crop 48 x 40',
+        ),
+    ],
+)
+def test_the_protocol_is_stated_and_printed(folders, transform, stated, monkeypatch):
+    folder = folders / 'val'
+    dataset = ClassFolder(str(folder), transform)
+    expected = f'6 images of {folder.as_posix()} in 3 classes, {stated}'
+    assert describe_protocol(dataset.metainfo) == expected
+    metric = METRICS.build(dict(type='TopKAccuracy', topk=(1,)))
+    metric.dataset_meta = dataset.metainfo
+    metric.process({}, [dict(gt_label=torch.tensor(1), scores=torch.tensor([0.1, 0.8, 0.1]))])
+    told = []
+    monkeypatch.setattr('dualattn.engine.protocol.print_log', lambda message, **where: told.append(message))
+    assert metric.evaluate(1) == {'accuracy/top1': 100}
+    assert told == [f'TopKAccuracy is measured on 1 samples: {expected}']
 
 
 def test_imagenet_order(tmp_path, make_photos):
@@ -246,7 +274,7 @@ def test_training_and_tuning(run, folders):
     runner = run('dualattn_t_in1k', 'first')
     checkpoint = folders / 'first' / 'epoch_2.pth'
     stored = read_checkpoint(checkpoint)
-    assert stored['meta']['dataset_meta'] == dict(classes=['bird', 'cat', 'dog'])
+    assert stored['meta']['dataset_meta']['classes'] == ['bird', 'cat', 'dog']
     assert all(torch.equal(tensor, runner.model.state_dict()[name]) for name, tensor in stored['state_dict'].items())
 
     tuned = run(

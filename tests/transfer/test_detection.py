@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -213,8 +214,13 @@ def test_flops_are_those_of_1000_boxes_and_100_masks(detector_config):
 def test_train_validate_resume_and_infer(detector_config, tmp_path, coco):
     """One epoch, then another one from its checkpoint; the result finds its way into picture and JSON."""
     root, _ = coco
-    runner = StrictRunner.from_cfg(detector_config())
+    runner = StrictRunner.from_cfg(detector_config(log_level='INFO'))
     runner.train()
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    stated = (
+        r'CocoMetric is measured on 3 samples: 3 samples of .*/instances_val2017.json in 2 classes, scaled to fit 96'
+    )
+    assert re.search(stated, log.read_text(encoding='utf-8'))
     first = tmp_path / 'run' / 'epoch_1.pth'
     stored = read_checkpoint(first)
     assert tuple(stored['meta']['dataset_meta']['classes']) == CLASSES

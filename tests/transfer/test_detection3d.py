@@ -197,6 +197,11 @@ def test_training_measures_and_stores(trained):
     assert {path.name for path in work_dir.glob('*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
     scalars = [json.loads(line) for line in next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert any('Kitti metric/pred_instances_3d/KITTI/Overall_3D_AP11_moderate' in row for row in scalars)
+    (log,) = work_dir.glob('*/*.log')
+    stated = (
+        r'KittiMetric is measured on 2 samples: 2 samples of .*/kitti_infos_val.pkl in 3 classes, points within 0, '
+    )
+    assert re.search(stated, log.read_text(encoding='utf-8'))
 
 
 def test_test_draws_truth_and_prediction(trained, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from dualattn.engine import DataError
 from transfer.photographs import read_photograph
+from transfer.protocol import describe_steps
 
 __all__ = ['ClassFolder', 'read_image']
 
@@ -51,6 +52,7 @@ class ClassFolder(Dataset):
         folders = _list_folders(root)
         if not folders:
             raise DataError(f'{root} has no folders: expected one for each class, with its images')
+        self.root = root
         self.classes = self.find_classes(data_root, classes)
         doubled = sorted({name for name in self.classes if self.classes.count(name) > 1}) if classes is not None else []
         if doubled:
@@ -89,8 +91,9 @@ class ClassFolder(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """The names of the classes, which mmengine stores beside the weights."""
-        return dict(classes=self.classes)
+        """The names of the classes, and the protocol, which mmengine hands to metrics and stores beside the weights."""
+        count = f'{len(self.samples):,} images of {self.root.as_posix()} in {len(self.classes):,} classes'
+        return dict(classes=self.classes, protocol=dict(description=f'{count}, {describe_steps(self.transform)}'))
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from timm.utils import accuracy
+
+from dualattn.engine.protocol import ProtocolMetric
 
 __all__ = ['TopKAccuracy']
 
 
 @METRICS.register_module()
-class TopKAccuracy(BaseMetric):
+class TopKAccuracy(ProtocolMetric):
     """Percentage of images whose true class is among the k with the highest scores.
 
     Args:
@@ -32,6 +33,7 @@ class TopKAccuracy(BaseMetric):
             self.results.append([float(value) for value in accuracy(sample['scores'][None], label, self.topk)])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Return the mean over all images, `top1` and so on."""
+        """Return the mean over all images, `top1` and so on; the log says once what they were measured on."""
+        self.tell_protocol(len(results))
         means = torch.tensor(results, dtype=torch.float64).mean(0).tolist()
         return {f'top{k}': mean for k, mean in zip(self.topk, means, strict=True)}

@@ -1,16 +1,19 @@
-"""mmdet's COCO data set and its reader of images, which name what cannot be trained on."""
+"""mmdet's COCO data set, which names what cannot be trained on, and its metric, which says what it was measured on."""
 
 from mmdet.datasets import CocoDataset
-from mmdet.registry import DATASETS
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import DATASETS, METRICS
 
+from dualattn.engine.protocol import ProtocolMetric
 from transfer.detection.annotations import check_annotations
 from transfer.main_process import check_once
+from transfer.protocol import StatedProtocol
 
-__all__ = ['CheckedCocoDataset', 'check_annotations']
+__all__ = ['CheckedCocoDataset', 'CheckedCocoMetric', 'check_annotations']
 
 
 @DATASETS.register_module()
-class CheckedCocoDataset(CocoDataset):
+class CheckedCocoDataset(StatedProtocol, CocoDataset):
     """mmdet's CocoDataset, which refuses annotations that mmdet would skip in silence or stumble over hours later.
 
     Takes the arguments of `mmdet.datasets.CocoDataset`, for local files. Where several processes train, the first one
@@ -39,3 +42,8 @@ class CheckedCocoDataset(CocoDataset):
             self.test_mode,
         )
         return super().load_data_list()
+
+
+@METRICS.register_module(name='CocoMetric', force=True)
+class CheckedCocoMetric(ProtocolMetric, CocoMetric):
+    """mmdet's CocoMetric, which says in the log what it was measured on; takes the arguments of mmdet's."""

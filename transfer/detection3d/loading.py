@@ -18,6 +18,7 @@ from torch import Tensor
 from dualattn.engine import DataError
 from transfer.detection3d.clouds import is_named, read_columns
 from transfer.detection3d.layout import check_layout
+from transfer.protocol import StatedProtocol
 
 __all__ = [
     'CheckedDet3DDataPreprocessor',
@@ -100,7 +101,7 @@ class CheckedLoadPointsFromMultiSweeps(_CheckedReader, LoadPointsFromMultiSweeps
     """mmdet3d's LoadPointsFromMultiSweeps, with `check_points`; the layout of sweeps is that of the key frame."""
 
 
-class _CheckedInfos(Det3DDataset):
+class _CheckedInfos(StatedProtocol, Det3DDataset):
     """Reads an info file, for a data set of mmdet3d.
 
     Raises:

@@ -1,18 +1,20 @@
-"""KITTI's average precision, at 11 and at 40 recall positions, for any classes."""
+"""KITTI's average precision, at 11 and at 40 recall positions, for any classes, and nuScenes' own measures."""
 
 import numpy as np
 from mmdet3d.evaluation import kitti_eval
-from mmdet3d.evaluation.metrics import KittiMetric
+from mmdet3d.evaluation.metrics import KittiMetric, NuScenesMetric
 from mmdet3d.registry import METRICS
 from mmengine.logging import MMLogger, print_log
 
-__all__ = ['CheckedKittiMetric']
+from dualattn.engine.protocol import ProtocolMetric
+
+__all__ = ['CheckedKittiMetric', 'CheckedNuScenesMetric']
 
 _RATED = ('Car', 'Pedestrian', 'Cyclist')  # those whose overlaps KITTI lays down
 
 
 @METRICS.register_module(name='KittiMetric', force=True)
-class CheckedKittiMetric(KittiMetric):
+class CheckedKittiMetric(ProtocolMetric, KittiMetric):
     """mmdet3d's KittiMetric: AP11 and AP40 of each class, also where the first frame is empty, and for any class.
 
     KITTI lays down overlaps for cars (0.7), pedestrians and cyclists (0.5) alone. Any other class is measured as cars
@@ -55,6 +57,11 @@ class CheckedKittiMetric(KittiMetric):
                     }
                 )
         return values
+
+
+@METRICS.register_module(name='NuScenesMetric', force=True)
+class CheckedNuScenesMetric(ProtocolMetric, NuScenesMetric):
+    """mmdet3d's NuScenesMetric, which says in the log what it was measured on; takes the arguments of mmdet3d's."""
 
 
 def _fill(annos: dict) -> dict:

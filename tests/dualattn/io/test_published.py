@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import re
+import shutil
+import subprocess
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -218,6 +220,49 @@ def test_every_file_that_a_config_names_is_known(repo_root):
 
 def test_what_is_known_is_well_formed():
     for file in find_published().values():
-        assert file.url.startswith('https://') and file.licence and file.purpose
+        assert file.url.startswith('https://') != bool(file.blob) and file.licence and file.purpose
+        if file.blob:
+            assert re.fullmatch(r'[0-9a-f]{40}', file.blob) and file.size and len(file.sha256) == 64
         if file.sha256:
             assert re.fullmatch(r'[0-9a-f]{8}|[0-9a-f]{64}', file.sha256) and file.source
+
+
+def make_history(folder):
+    """A repository whose present version has no net.pth, and git's name of what it held; None without git."""
+    if shutil.which('git') is None:
+        pytest.skip('needs git')
+    folder.mkdir()
+    git = ['git', '-C', str(folder), '-c', 'user.name=a', '-c', 'user.email=a@b.c', '-c', 'commit.gpgsign=false']
+    (folder / 'net.pth').write_bytes(CONTENT)
+    for words in (['init', '-q'], ['add', 'net.pth'], ['commit', '-qm', 'a'], ['rm', '-q', 'net.pth']):
+        subprocess.run([*git, *words], check=True)
+    subprocess.run([*git, 'commit', '-qm', 'b'], check=True)
+    return subprocess.run(
+        [*git, 'rev-parse', 'HEAD~1:net.pth'], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_former_weights_come_out_of_the_history(server, tmp_path, monkeypatch):
+    """Inside a clone, without any network; elsewhere the error names the command, and a mirror has them too."""
+    file = replace(FILE, url='', blob=make_history(tmp_path / 'clone'))
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DownloadError, match=f'git cat-file blob {file.blob} > net.pth'):
+        fetch_published(file, tmp_path / 'a')
+    assert names(tmp_path / 'a') == []
+    monkeypatch.chdir(tmp_path / 'clone')
+    path, sha256 = fetch_published(file, tmp_path / 'a')
+    assert path.read_bytes() == CONTENT and sha256 == SHA256 and names(tmp_path / 'a') == ['net.pth']
+    with pytest.raises(DownloadError, match='is not net.pth as published'):
+        fetch_published(replace(file, sha256='0' * 64), tmp_path / 'b')
+    assert names(tmp_path / 'b') == []
+    monkeypatch.delenv('HF_HUB_OFFLINE')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('DUALATTN_MIRROR', server.url)
+    assert fetch_published(file, tmp_path / 'c')[0].read_bytes() == CONTENT
+
+
+def test_former_weights_are_refused_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(DownloadError, match='in the history of a checkout alone'):
+        fetch_published(replace(FILE, url='', blob='0' * 40), tmp_path / 'a')

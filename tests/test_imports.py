@@ -48,7 +48,18 @@ RULES = (
     # the ground floor, which knows nothing above it, and what mmengine lacks; photographs do without torch
     Rule(
         'dualattn.io',
-        only=('dualattn.io', 'torch', 'safetensors', 'PIL', 'numpy', 'imagecodecs', 'tifffile', 'pi_heif', 'rawpy'),
+        only=(
+            'dualattn.io',
+            'torch',
+            'safetensors',
+            'PIL',
+            'numpy',
+            'imagecodecs',
+            'simplejpeg',
+            'tifffile',
+            'pi_heif',
+            'rawpy',
+        ),
     ),
     Rule('dualattn.io.photos', never=('torch',)),
     Rule('dualattn.commands', never=('colorization', 'transfer')),

@@ -1,11 +1,13 @@
 """JPEG: 8 bits by Pillow, 12 bits and the lossless kind by libjpeg-turbo; a missing end is told from a cut."""
 
 import io
+import re
 import struct
 from dataclasses import dataclass, field
 
 import imagecodecs
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from dualattn.io.photos import iptc, metadata
@@ -18,6 +20,13 @@ _FILLERS = (b'\x55\xaa' * 64, b'\x00\x7e' * 64, b'\x9b\x31' * 64)
 # CharLS, which reads JPEG-LS, can be made to run for ever by a damaged header
 _NAMES = {5: 'hierarchical', 6: 'hierarchical', 7: 'hierarchical', 11: 'lossless arithmetic', 55: 'near-lossless (LS)'}
 _LOSSLESS, _JPEG_LS = 3, 55
+# libjpeg's warnings (jerror.h) after which pixels are not those that were stored; others are of no account, or it is
+# not certain: what is left over before the end may be padding
+_DAMAGE = re.compile(
+    r'bad Huffman code|bad arithmetic code|premature end of data segment|found marker \S+ instead of RST'
+    r'|extraneous bytes before marker 0x(?!d9)'
+)
+_LEFT_OVER = re.compile(r'(\d+) extraneous bytes before marker 0xd9')
 
 
 @dataclass
@@ -32,6 +41,7 @@ class _Frame:
         applications: the APPn and COM segments, with their markers.
         scan: where the first SOS marker stands.
         restarts: MCUs between two restart markers, 0 without them.
+        has_other: whether another frame follows, which crashes libjpeg-turbo where the first one is lossless.
     """
 
     kind: int = -1
@@ -42,6 +52,7 @@ class _Frame:
     applications: list[bytes] = field(default_factory=list)
     scan: int = 0
     restarts: int = 0
+    has_other: bool = False
 
 
 def decode(source: Source) -> Decoded:
@@ -56,6 +67,8 @@ def decode(source: Source) -> Decoded:
         source.check_size(frame.width, frame.height)
     if frame.kind in _NAMES or frame.kind > 11:
         raise ImageError(f'a {_NAMES.get(frame.kind, "differential")} JPEG, which is not supported; save it as TIFF')
+    if frame.has_other:
+        raise ImageError('a JPEG with two frame headers; it is hierarchical or damaged')
     if frame.kind == _LOSSLESS or frame.bits > 8:
         return _decode_rare(data, frame, source)
     with Image.open(io.BytesIO(data), formats=['JPEG']) as image:
@@ -100,6 +113,7 @@ def _parse(data: bytes) -> _Frame:
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
             frame.applications.append(data[at : at + 2 + size])
         elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            frame.has_other = frame.kind >= 0
             if frame.kind < 0 and len(body) >= 6:
                 frame.kind = _JPEG_LS if marker == 0xF7 else marker - 0xC0
                 frame.bits, frame.height, frame.width, count = struct.unpack_from('>BHHB', body)
@@ -115,10 +129,14 @@ def _load(image: Image.Image, data: bytes, frame: _Frame, source: Source) -> np.
     if source.min_side is not None:
         image.draft(None, (source.min_side, source.min_side))
     try:
-        return np.asarray(image)
+        pixels = np.asarray(image)
     except OSError as error:
         if 'truncated' not in str(error):
             raise
+    else:
+        if source.min_side is None:  # in training a damaged patch is one of many augmentations
+            _refuse_damage(data, image.mode, source)
+        return pixels
     whole = _up_to_segment(data, frame)
     pixels = _decode_with(whole, b'')
     if len(whole) < len(data) or not _is_whole(data, frame, pixels):
@@ -126,6 +144,26 @@ def _load(image: Image.Image, data: bytes, frame: _Frame, source: Source) -> np.
             raise ImageError('the file is truncated: a part of the image is missing; --allow-truncated takes the rest')
         source.warn('damaged: a part of the image is missing and stays gray')
     return pixels
+
+
+def _refuse_damage(data: bytes, mode: str, source: Source) -> None:
+    """Refuse compressed data that a decoder stumbles over, which Pillow's keeps to itself; say it where it is allowed.
+
+    The image is decoded once more at an eighth of its size, which is quick: the stumbling is in the entropy coding.
+    """
+    try:
+        space = 'CMYK' if mode == 'CMYK' else 'GRAY'
+        simplejpeg.decode_jpeg(data, space, min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        said = str(error).removeprefix('Corrupt JPEG data: ')
+    else:
+        return
+    if left := _LEFT_OVER.search(said):
+        source.warn('%s bytes of its compressed image are left over; it may be damaged, look at the result', left[1])
+    elif _DAMAGE.search(said):
+        if not source.allow_truncated:
+            raise ImageError(f'its compressed image is damaged ({said}); --allow-truncated takes what is there')
+        source.warn('damaged: %s; parts of the image may be wrong', said)
 
 
 def _up_to_segment(data: bytes, frame: _Frame) -> bytes:

@@ -25,6 +25,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _MAX_TEXT = 1 << 20  # bytes of a chunk beside the pixels that is handed on; a profile is not held to it
+_STEP = 1 << 12  # bytes of damaged data that are decompressed at a time
 _SRGB_GAMMA = 0.45455  # what writers of sRGB state beside it; within 1 % of it, libpng takes sRGB's curve
 _KEPT = (b'tEXt', b'zTXt', b'iTXt', b'eXIf', b'pHYs')
 
@@ -40,6 +41,7 @@ class _Chunks:
         kept: chunks that Pillow reads metadata from, in their order.
         dropped: names of chunks that are cut, broken or too large, all beside the pixels.
         damage: what is wrong with the pixels' own chunks, None for nothing.
+        is_repaired: whether `data` has been checked, and what is missing added.
     """
 
     header: bytes = b''
@@ -48,6 +50,7 @@ class _Chunks:
     kept: list[tuple[bytes, bytes]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     damage: str | None = None
+    is_repaired: bool = False
 
 
 def decode(source: Source) -> Decoded:
@@ -70,7 +73,14 @@ def decode(source: Source) -> Decoded:
             'chunks beside the pixels that are damaged or too large are left out: %s', ', '.join(chunks.dropped)
         )
     _warn_of_frames(chunks, source)
-    samples, palette_alpha = _samples(chunks, bits, kind)
+    try:
+        samples, palette_alpha = _samples(chunks, bits, kind)
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+        if isinstance(error, ImageError) or chunks.is_repaired:
+            raise
+        chunks.damage = 'the end of its compressed pixels is missing'
+        _repair(chunks, source)
+        samples, palette_alpha = _samples(chunks, bits, kind)
     full = 65535 if bits == 16 else 255
     alpha = palette_alpha
     if kind in (4, 6):
@@ -168,28 +178,35 @@ def _repair(chunks: _Chunks, source: Source) -> None:
         ImageError: pixels are missing.
     """
     expected = _raw_bytes(chunks.header)
-    decompressor, raw, reason = zlib.decompressobj(), b'', chunks.damage
+    reason = chunks.damage
+    is_intact = reason is None or 'checksum' not in reason
+    # without zlib's own checksum, which a decompressor holds back the last part for
+    data, decompressor = b''.join(chunks.data), zlib.decompressobj(-zlib.MAX_WBITS)
     parts = []
     found = 0
     try:
-        for body in chunks.data:
-            part = decompressor.decompress(body, expected + 1 - found)
+        for at in range(2, len(data), _STEP):  # in steps, since what a broken step gives is lost with it
+            part = decompressor.decompress(data[at : at + _STEP], expected + 1 - found)
             parts.append(part)
             found += len(part)
             if found > expected or decompressor.eof:
                 break
     except zlib.error as error:
-        reason = f'its compressed pixels are damaged ({error})'
+        reason, is_intact = f'its compressed pixels are damaged ({error})', False
     raw = b''.join(parts)
-    is_whole = len(raw) >= expected and (chunks.damage is None or 'checksum' not in chunks.damage)
-    if not is_whole and not source.allow_truncated:
-        raise ImageError(f'{reason}; --allow-truncated takes what is there')
-    if not is_whole:
-        lost = max(0, expected - len(raw))
-        source.warn('damaged: %s; %.1f %% of the pixels stay black', reason, 100 * lost / expected)
+    check = decompressor.unused_data[:4]
+    if decompressor.eof and found == expected and len(check) == 4 and check != struct.pack('>I', zlib.adler32(raw)):
+        reason, is_intact = 'the checksum of its compressed pixels is wrong', False
+    lost = max(0, expected - found)
+    if lost or not is_intact:
+        if not source.allow_truncated:
+            raise ImageError(f'{reason}; --allow-truncated takes what is there')
+        missing = f'; {lost / expected:.1%} of the pixels stay black' if lost else ''
+        source.warn('damaged: %s%s', reason, missing)
     elif chunks.damage is not None and not chunks.dropped:
         source.warn('%s, its pixels are whole', chunks.damage)
-    chunks.data = [zlib.compress(raw[:expected] + bytes(max(0, expected - len(raw))), 1)]
+    chunks.is_repaired = True
+    chunks.data = [zlib.compress(raw[:expected] + bytes(lost), 1)]
 
 
 def _raw_bytes(header: bytes) -> int:

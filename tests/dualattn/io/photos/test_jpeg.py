@@ -122,6 +122,79 @@ def test_missing_image_data_are_no_missing_end(tmp_path, options, cut, caplog):
     assert found.pixels.shape == RGB.shape and 'damaged' in caplog.text
 
 
+def _scan(data):
+    at = data.index(b'\xff\xda')
+    return at + 2 + struct.unpack_from('>H', data, at + 2)[0]
+
+
+def _zeroed(data):
+    middle = (_scan(data) + len(data)) // 2
+    return data[:middle] + bytes(32) + data[middle + 32 :]
+
+
+def _without_a_restart(data):
+    at = data.index(b'\xff\xd2')
+    return data[:at] + data[at + 2 :]
+
+
+def _cut_inside(data):
+    middle = (_scan(data) + len(data)) // 2
+    return data[:middle] + data[-2:]
+
+
+DAMAGES = [
+    (dict(progressive=True), _zeroed),
+    (dict(progressive=True), _cut_inside),
+    (dict(restart_marker_rows=1), _without_a_restart),
+    (dict(restart_marker_rows=1), _zeroed),
+    ({}, _cut_inside),
+    (dict(subsampling=0), _cut_inside),
+]
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'CMYK'])
+@pytest.mark.parametrize(('options', 'damage'), DAMAGES)
+def test_damaged_image_data_are_never_read_in_silence(tmp_path, options, damage, mode, caplog):
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).convert(mode).resize((256, 192)).save(buffer, 'JPEG', quality=92, **options)
+    path = save(tmp_path / 'a.jpg', damage(buffer.getvalue()))
+    with pytest.raises(ImageError, match=r'a\.jpg.*(damaged|truncated).*--allow-truncated'):
+        read_photo(path)
+    assert read_photo(path, allow_truncated=True).pixels.shape[:2] == (192, 256)
+    assert 'damaged' in caplog.text
+
+
+def test_what_decoders_complain_of_and_costs_no_pixel(tmp_path, caplog):
+    data = encode()
+    whole = read_photo(save(tmp_path / 'a.jpg', data)).pixels
+    adobe = b'\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x07'  # no transform has this number
+    bad_icc = b'\xff\xe2\x00\x12ICC_PROFILE\x00\x02\x02\x00\x00'
+    for kind, changed in (
+        ('behind the end', data + b'\xff\xd8 and more' * 9),
+        ('number of a transform', data[:2] + adobe + data[2:]),
+        ('half a profile', data[:2] + bad_icc + data[2:]),
+    ):
+        np.testing.assert_array_equal(read_photo(save(tmp_path / 'a.jpg', changed)).pixels, whole, kind)
+        assert 'damaged' not in caplog.text
+    padded = save(tmp_path / 'a.jpg', data[:-2] + bytes(40) + data[-2:])
+    np.testing.assert_array_equal(read_photo(padded).pixels, whole)
+    assert 'left over' in caplog.text
+
+
+@pytest.mark.parametrize('first', [3, 0, 2])
+@pytest.mark.parametrize('second', [5, 0, 3])
+def test_a_second_frame_never_reaches_a_decoder(tmp_path, first, second):
+    """Between them and without a table, libjpeg-turbo's lossless decoder crashes: found by mutated files."""
+    if first == 3:
+        data = imagecodecs.jpeg8_encode(RGB.astype(np.uint16) * 257, lossless=True, bitspersample=16)
+    else:
+        data = encode(progressive=first == 2)
+    at = data.index(b'\xff\xc4')
+    path = save(tmp_path / 'a.jpg', data[: at + 1] + bytes([0xC0 + second]) + data[at + 2 :])
+    with pytest.raises(ImageError, match='two frame headers'):
+        read_photo(path)
+
+
 def test_scans_that_never_began_are_missed(tmp_path):
     data = encode(progressive=True)
     at = [index for index in range(len(data) - 1) if data[index : index + 2] == b'\xff\xda']

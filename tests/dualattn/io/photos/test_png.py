@@ -160,6 +160,34 @@ def test_damaged_pixels_are_refused(tmp_path):
         read_photo(tmp_path / 'a.png')
 
 
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('kind', [0, 2, 6])
+def test_compressed_pixels_that_are_damaged_behind_intact_chunks(tmp_path, kind, bits, caplog):
+    raw = rows_of(random(kind, bits), bits)
+    stored = bytearray(zlib.compress(raw, 0))
+    stored[len(raw) // 2] ^= 64
+    head = make(random(kind, bits), bits, kind).partition(b'IDAT')[0][:-4]
+
+    def save(body):
+        (tmp_path / 'a.png').write_bytes(head + chunk(b'IDAT', body) + chunk(b'IEND', b''))
+        return tmp_path / 'a.png'
+
+    whole = read_photo(save(zlib.compress(raw))).pixels
+    for body, reason in (
+        (bytes(stored), 'checksum'),
+        (zlib.compress(raw[: len(raw) * 4 // 5]), 'missing'),
+        (zlib.compress(raw)[:-1] + b'\x99', 'checksum'),
+    ):
+        with pytest.raises(ImageError, match=f'{reason}.*--allow-truncated'):
+            read_photo(save(body))
+        found = read_photo(save(body), allow_truncated=True).pixels
+        assert 'damaged' in caplog.text
+        np.testing.assert_array_equal(found[: HEIGHT // 3], whole[: HEIGHT // 3])
+        caplog.clear()
+    # zlib's own checksum alone is cut: the pixels are there
+    np.testing.assert_array_equal(read_photo(save(zlib.compress(raw)[:-4])).pixels, whole)
+
+
 def gray_ramp(bits):
     ramp = np.arange(0, 1 << bits, 1 if bits == 8 else 257, dtype=np.uint16)
     return np.repeat(ramp.reshape(8, 32, 1), 1, axis=2)

@@ -92,16 +92,36 @@ def code_point_profile(primaries: int, transfer: int) -> bytes | None:
     Raises:
         ProfileError: a space that no profile can bring to sRGB, as those of high dynamic range are.
     """
-    if transfer in (16, 18):
-        name = {16: 'PQ', 18: 'HLG'}[transfer]
+    gamma = gamma_of(transfer)
+    space = primaries_of(primaries)
+    return None if space == _PRIMARIES[1] and gamma is None else matrix_profile(*space, gamma)
+
+
+def primaries_of(code: int) -> tuple[tuple[float, ...], tuple[float, float]]:
+    """Return the primaries and the white of a code point of ITU-T H.273.
+
+    Raises:
+        ProfileError: there is none that sRGB is reached from.
+    """
+    if code == UNSPECIFIED:
+        code = 1
+    if code not in _PRIMARIES:
+        raise ProfileError(f'colours with the primaries {code} of H.273, which are not supported; save it as sRGB')
+    return _PRIMARIES[code]
+
+
+def gamma_of(code: int) -> float | None:
+    """Return the exponent of a transfer function of ITU-T H.273, None for sRGB's curve.
+
+    Raises:
+        ProfileError: one of high dynamic range, or none that is known.
+    """
+    if code in (16, 18):
+        name = {16: 'PQ', 18: 'HLG'}[code]
         raise ProfileError(f'high dynamic range ({name}), which sRGB cannot show; save it with standard range')
-    primaries = 1 if primaries == UNSPECIFIED else primaries
-    transfer = 13 if transfer == UNSPECIFIED else transfer
-    if primaries not in _PRIMARIES or (transfer not in _GAMMAS and transfer not in _SRGB_TRANSFERS):
-        raise ProfileError(f'colours with primaries {primaries} and transfer {transfer} of H.273; save it as sRGB')
-    if primaries == 1 and transfer in _SRGB_TRANSFERS:
-        return None
-    return matrix_profile(*_PRIMARIES[primaries], _GAMMAS.get(transfer))
+    if code not in _GAMMAS and code not in (*_SRGB_TRANSFERS, UNSPECIFIED):
+        raise ProfileError(f'colours with the transfer {code} of H.273, which is not supported; save it as sRGB')
+    return _GAMMAS.get(code)
 
 
 @lru_cache(maxsize=16)

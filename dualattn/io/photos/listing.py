@@ -9,7 +9,23 @@ from dualattn.io.files import find_files
 
 _ALWAYS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo', '.png', '.apng', '.webp', '.tif', '.tiff', '.btf', '.bmp'),
-    *('.dib', '.gif', '.jp2', '.j2k', '.j2c', '.jpc', '.jpf', '.jpx', '.jpm', '.avif', '.ppm', '.pgm', '.pbm', '.pnm'),
+    *(
+        '.dib',
+        '.gif',
+        '.jp2',
+        '.j2k',
+        '.j2c',
+        '.jpc',
+        '.jpf',
+        '.jpx',
+        '.jpm',
+        '.jxl',
+        '.avif',
+        '.ppm',
+        '.pgm',
+        '.pbm',
+        '.pnm',
+    ),
     '.pam',
 )
 _HEIF = ('.heic', '.heif', '.hif')

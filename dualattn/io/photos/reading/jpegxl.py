@@ -135,7 +135,8 @@ def _unpack(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """Return the start of the codestream, and the other boxes by name."""
     if data.startswith(_SIGNATURE):
         return data, {}
-    parts, others = [], {}
+    parts: list[bytes] = []
+    others: dict[bytes, bytes] = {}
     for name, body in boxes.walk(data):
         if name == b'jxlc':
             parts.append(body)

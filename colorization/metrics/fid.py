@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import groupby
-from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -12,16 +12,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from colorization.metrics.networks import SOURCES, Inception, NetworkWeights, identify_weights
 from dualattn.engine import DataError
 from dualattn.engine.protocol import describe_protocol
-from dualattn.io.files import hash_file
-from dualattn.io.weights import CheckpointError, is_safetensors, read_checkpoint
-
-# The numbers of different papers are comparable only with exactly this network. The file name carries the first digits
-# of its sha256, as is the custom of torch.hub.
-INCEPTION_FILE = 'weights-inception-2015-12-05-6726825d.pth'
-INCEPTION_URL = f'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}'
-INCEPTION_SHA256 = '6726825d'
 
 
 @METRICS.register_module()
@@ -57,45 +50,36 @@ class FID(BaseMetric):
     ):
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         how = (
-            f'FID needs the Inception weights of torch-fidelity, the file {INCEPTION_FILE} from {INCEPTION_URL}; give '
-            'its path to tools/test.py as --fid FILE'
+            f'FID needs the Inception weights of torch-fidelity, the file {SOURCES["inception"][0]}; name it in the '
+            "metric's `weights`, or to tools/test.py as --fid FILE"
         )
         if not weights:
             raise ValueError(f'{how}.')
-        self.weights = Path(weights)
-        if not self.weights.is_file():
-            raise FileNotFoundError(f'{how}. No such file: {self.weights} (looked for {self.weights.resolve()}).')
-        self.sha256 = hash_file(self.weights)
-        if not self.sha256.startswith(INCEPTION_SHA256):
+        try:
+            self.network_weights: NetworkWeights = identify_weights('inception', weights)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{how}. {error}') from error
+        if not self.network_weights.published:
             message = (
-                f'{self.weights} has the sha256 {self.sha256}, not that of {INCEPTION_FILE}: '
-                'its FID is not comparable with published numbers'
+                f'{weights} has the sha256 {self.network_weights.sha256}, not that of the published file: its FID is '
+                'not comparable with published numbers'
             )
             print_log(message, logger='current', level=logging.WARNING)
+        self.weights = weights
         self.protocol = protocol
         self.device = torch.device(device or get_device())
-        self._network: torch.nn.Module | None = None
+        self._network: Any = None
 
     @property
     def network(self) -> torch.nn.Module:
         """torch-fidelity's Inception, loaded at its first use: (B, 3, H, W) uint8 -> 1-tuple of (B, 2048) float32."""
         if self._network is None:
-            # torch_fidelity is an optional and heavy dependency, needed by nobody who does not ask for FID.
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-            # torch-fidelity itself unpickles without restriction, so that the file must pass the safe loader first.
             try:
-                read_checkpoint(self.weights)
-                if is_safetensors(self.weights):
-                    raise CheckpointError('it is safetensors, which torch-fidelity does not read')
-                network = FeatureExtractorInceptionV3(
-                    'inception-v3-compat', ['2048'], feature_extractor_weights_path=str(self.weights)
-                )
-            except (CheckpointError, RuntimeError, TypeError, AttributeError) as error:
+                self._network = Inception(self.weights).network.to(self.device)
+            except DataError as error:
                 raise DataError(
-                    f'{self.weights} does not hold the Inception network of torch-fidelity ({INCEPTION_FILE}): {error}'
+                    f'{self.weights} does not hold the Inception network of torch-fidelity: {error}'
                 ) from error
-            self._network = network.to(self.device)
         return self._network
 
     def _find_protocol(self) -> str | None:
@@ -140,7 +124,7 @@ class FID(BaseMetric):
         message = (
             f'FID {fid:.4f} [{self._find_protocol()}; {len(results)} predictions against as many photographs, 8-bit '
             f'RGB, {sizes.pop() if len(sizes) == 1 else "various sizes"}; torch-fidelity {version("torch-fidelity")}, '
-            f'Inception sha256 {self.sha256}]'
+            f'Inception sha256 {self.network_weights.sha256}]'
         )
         print_log(message, logger='current', level=logging.INFO)
         return dict(FID=fid)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dualattn.engine import CheckpointError, DataError, read_checkpoint
 from dualattn.io.files import hash_file
+from dualattn.io.weights import is_safetensors
 
 __all__ = ['DINOv2', 'Inception', 'LPIPSDistance', 'NetworkWeights', 'identify_weights']
 
@@ -146,6 +147,11 @@ class Inception(nn.Module):
 
         # torch-fidelity itself unpickles without restriction, so that the file passes the safe loader first
         weights = _read(path, self.kind)
+        if is_safetensors(path):
+            raise DataError(
+                f'{path} is safetensors, which torch-fidelity does not read; --{self.kind} takes '
+                f'{SOURCES[self.kind][0]}'
+            )
         try:
             self.network = FeatureExtractorInceptionV3(
                 'inception-v3-compat', [str(self.dim)], feature_extractor_weights_path=str(path)

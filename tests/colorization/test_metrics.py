@@ -17,6 +17,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from PIL import Image
+from safetensors.torch import save_file
 
 from colorization.metrics import colorfulness, psnr
 
@@ -321,12 +322,14 @@ class Bomb:
         return os.mkdir, ('bomb_went_off',)
 
 
-@pytest.mark.parametrize('content', ['pickle', 'other network', 'truncated', 'list'])
+@pytest.mark.parametrize('content', ['pickle', 'other network', 'truncated', 'list', 'safetensors'])
 def test_fid_refuses_other_files(tmp_path, monkeypatch, content, log):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'weights.pth'
     if content == 'pickle':
         path.write_bytes(pickle.dumps(Bomb()))
+    elif content == 'safetensors':
+        save_file(torch.nn.Linear(2, 3).state_dict(), path)
     else:
         torch.save([1, 2] if content == 'list' else torch.nn.Linear(2, 3).state_dict(), path)
     if content == 'truncated':

@@ -1,4 +1,4 @@
-"""What papers count when they give the FLOPs of a classifier, or of a two-stage detector."""
+"""What is counted of a classifier, a two-stage detector, or a 3D detector."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ __all__ = ['count_recognizer']
 
 
 def count_recognizer(cfg: Config, name: str) -> tuple[nn.Module, list[int], str] | None:
-    """Build the network of a classifier's or a two-stage detector's config.
+    """Build the network of a classifier's, a two-stage detector's or a 3D detector's config.
 
-    A classifier is counted at the size of its test images, a detector at MPT's Table X's, a cascade at Table VII's.
+    A classifier is counted at the size of its test images, a detector at MPT's Table X's, a cascade at Table VII's; a
+    3D detector on its map as seen from above, see `BirdsEyeNetwork`.
 
     Returns:
         The network, the shape (C, H, W) of its input, and its name in the papers; None if `cfg` is of another kind.
@@ -31,4 +32,9 @@ def count_recognizer(cfg: Config, name: str) -> tuple[nn.Module, list[int], str]
 
         size = (896, 896) if 'Cascade' in model.type else (800, 1280)
         return TwoStageNetwork(cfg), [3, *size], name
+    if cfg.get('default_scope') == 'mmdet3d' and {'middle_encoder', 'pts_middle_encoder'} & set(model):
+        from transfer.detection3d.complexity import BirdsEyeNetwork
+
+        network = BirdsEyeNetwork(cfg)
+        return network, list(network.map_shape), name
     return None

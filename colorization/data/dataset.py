@@ -16,9 +16,10 @@ from colorization.evaluation.protocols import get_protocol
 from colorization.samples import packaged_color_photos
 from colorization.tone import is_in_color
 from dualattn.engine.seeding import mix_seed
-from dualattn.io.files import as_folders, list_files
+from dualattn.io.files import as_folders, hash_file, list_files
 from dualattn.io.photos import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, read_rgb
 from dualattn.io.photos.messages import collect_messages
+from dualattn.io.records import hash_lines
 
 HELD_OUT_EVERY = 100  # of the sorted files, the first of so many
 
@@ -99,6 +100,31 @@ class PhotoDataset(Dataset):
         """
         shrunk = '' if self.decode_min_side is None else f', JPEG decoded at {self.decode_min_side} pixels or more'
         return dict(protocol=dict(description=f'{self.pictures}, {self._preparation}{shrunk}'))
+
+    @property
+    def wanted(self) -> int | None:
+        """How many pictures the protocol has; None where it does not say."""
+        return None
+
+    def describe_data(self) -> dict:
+        """Say what a number was measured on: `protocol`, `pictures` and `data` of a record.
+
+        Hashes are those of `dualattn evaluate`: equal ones mean the same photographs. Files that could not be used, and
+        whose places others took, make it incomplete.
+        """
+        unusable = [file.name for file, bad in zip(self.files, self._unusable.tolist(), strict=True) if bad]
+        return dict(
+            protocol=dict(dict(name=None), **self.metainfo['protocol']),
+            pictures=dict(
+                measured=len(self.files) - len(unusable),
+                complete=not unusable and self.wanted in (None, len(self.files)),
+                unreadable=unusable,
+            ),
+            data=dict(
+                list_sha256=hash_lines(file.with_suffix('').name for file in self.files),
+                photographs_sha256=hash_lines(map(hash_file, self.files)),
+            ),
+        )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -266,6 +292,11 @@ class ColorImageDataset(PhotoDataset):
     def pictures(self) -> str:
         """How many pictures of which folders these are."""
         return f'{len(self.files):,} pictures of {" and ".join(root.as_posix() for root in self.roots)}'
+
+    @property
+    def wanted(self) -> int | None:
+        """How many pictures the protocol has; None without one, or where it does not say."""
+        return None if self.protocol is None else self.protocol.count
 
     @property
     def metainfo(self) -> dict:

@@ -1,11 +1,7 @@
 """One JSON file a run: the figures, and everything that one has to know to compare them."""
 
-import hashlib
-import json
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from colorization.evaluation.measures import UNITS
@@ -13,12 +9,10 @@ from colorization.evaluation.pairs import Pairing
 from colorization.evaluation.protocols import Protocol
 from colorization.evaluation.scoring import Figure, Scores
 from colorization.metrics.networks import NetworkWeights
-from dualattn.io.files import write_json
+from dualattn.io.records import KIND, VERSION, RecordError, describe_versions, hash_lines, read_record, write_record
 
 __all__ = ['RecordError', 'make_record', 'read_record', 'write_record']
 
-KIND = 'dualattn.evaluation'
-VERSION = 1
 _LIBRARIES = (
     'dualattn',
     'torch',
@@ -33,26 +27,8 @@ _LIBRARIES = (
 )
 
 
-class RecordError(ValueError):
-    """A file that is no record of an evaluation; the message names it."""
-
-
-def _hash_lines(lines: list[str]) -> str:
-    return hashlib.sha256(''.join(f'{line}\n' for line in lines).encode()).hexdigest()
-
-
 def _figures(figures: dict[str, Figure]) -> dict[str, dict]:
     return {name: dict(asdict(figure), unit=UNITS[name][0], better=UNITS[name][1]) for name, figure in figures.items()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = 'not installed'
-    return found
 
 
 def make_record(
@@ -102,34 +78,11 @@ def make_record(
         ),
         # names and contents in the protocol's order: two runs with equal hashes saw the same photographs
         data=dict(
-            list_sha256=_hash_lines([truth.with_suffix('').name for truth, *_ in measured]),
-            photographs_sha256=_hash_lines([digest for *_, digest, _ in measured]),
-            predictions_sha256=_hash_lines([digest for *_, digest in measured]),
+            list_sha256=hash_lines([truth.with_suffix('').name for truth, *_ in measured]),
+            photographs_sha256=hash_lines([digest for *_, digest, _ in measured]),
+            predictions_sha256=hash_lines([digest for *_, digest in measured]),
         ),
         weights={kind: asdict(found) for kind, found in weights.items()},
         settings=settings,
-        versions=_versions(),
+        versions=describe_versions(_LIBRARIES),
     )
-
-
-def write_record(record: dict[str, Any], path: Path) -> None:
-    """Write a record, whole or not at all."""
-    write_json(path, record, indent=2)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        RecordError: it holds something else, or is of another version.
-    """
-    try:
-        record = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f'{path} is no JSON file ({error})') from error
-    if not isinstance(record, dict) or record.get('kind') != KIND:
-        raise RecordError(f'{path} is no record of `dualattn evaluate`')
-    if record.get('version') != VERSION:
-        raise RecordError(f'{path} is a record of version {record.get("version")}, this reads version {VERSION}')
-    return record

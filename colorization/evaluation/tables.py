@@ -48,11 +48,16 @@ def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = Non
     notes = []
     for record in records:
         protocol, name = record['protocol'], record['name']
+        if protocol.get('name') is None:
+            raise ValueError(
+                f'the record of {name} was made under no protocol that has a name '
+                f'({protocol.get("description")}); only {", ".join(PROTOCOLS)} stand in a table'
+            )
         known = PROTOCOLS.get(protocol['name'])
         if known is None or known.to_dict() != protocol:
             raise ValueError(
                 f'the record of {name} was made under another {protocol["name"]} than this version knows '
-                f'({protocol["description"]}); measure it again'
+                f'({protocol.get("description")}); measure it again'
             )
         key = (name, protocol['name'])
         if key in cells:

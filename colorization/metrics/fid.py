@@ -39,6 +39,9 @@ class FID(BaseMetric):
     """
 
     default_prefix = 'color'
+    # what a record says of the number: see `dualattn.engine.record`
+    network_kind = 'inception'
+    figures = ('FID',)
 
     def __init__(
         self,

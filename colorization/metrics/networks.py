@@ -6,8 +6,9 @@ compared with the published one, and the result says which it was.
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -36,6 +37,10 @@ class NetworkWeights:
     file: str
     sha256: str
     published: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        return asdict(self)
 
 
 # name: (file and where it is published, beginnings of its sha256)

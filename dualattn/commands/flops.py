@@ -1,8 +1,9 @@
 """Count the parameters and FLOPs of a network, and print the paper's numbers beside them.
 
 MODEL is any name that timm knows, `dualattn_*` included. CONFIG is a config of a colorizer, whose generator is counted
-on a lightness map, of a classifier, or of a two-stage detector, which is counted on 1000 proposals and 100 masks. What
-a 3D detector computes depends on the point cloud, so those have no count.
+on a lightness map, of a classifier, of a two-stage detector, which is counted on 1000 proposals and 100 masks, or of a
+3D detector: all its parameters, and the FLOPs from its map as seen from above on, since what comes before computes only
+where points are.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   dualattn flops configs/colorize/mpt_base.py --shape 512 512 --table 3
   dualattn flops configs/cls/dualattn_s_384_finetune.py
   dualattn flops configs/det/mask_rcnn_dualattn_t.py
+  dualattn flops configs/det3d/centerpoint_voxel01_dualattn_nus.py --table 3
 
 FLOPs are counted by fvcore as papers count them: a multiply-add is one. Convolutions, matrix products, attention,
 norms and poolings count; element-wise operations and softmax do not.
@@ -107,7 +109,7 @@ def build_from_config(
             return counted
     return parser.error(
         f'{args.network} is of another kind: there is a count for colorizers (model.generator), '
-        'classifiers (ImageClassifier) and two-stage detectors of mmdet'
+        'classifiers (ImageClassifier), two-stage detectors of mmdet and 3D detectors of mmdet3d'
     )
 
 
@@ -161,5 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'{"":12}{"here":>12}  {source:>14}'.rstrip())
     print(f'{"parameters":12}{params / 1e6:>10.2f} M  {paper_params:>14}'.rstrip())
     print(f'{"FLOPs":12}{flops / 1e9:>10.2f} G  {paper_flops:>14}'.rstrip())
+    counted = getattr(network, 'counted', None)
+    if counted:
+        print(f'FLOPs are those of {counted}.')
     print(f'A multiply-add counts as one FLOP. Not counted: {", ".join(skipped) or "nothing"}.')
     return 0

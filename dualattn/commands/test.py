@@ -1,4 +1,8 @@
-"""Measure a trained model of this repository on the test data of its config."""
+"""Measure a trained model of this repository on the test data of its config, and keep a record of it.
+
+The record is one JSON file: figures, protocol, hashes of data and weights, versions. `dualattn tables` puts records
+beside the papers' rows.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,9 @@ EXAMPLES = """examples:
   dualattn test configs/colorize/mpt_base.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
   dualattn test configs/colorize/mpt_base_val5k.py work_dirs/mpt_base/iter_200000.pth --fid INCEPTION.pth
 
+  # the papers' rows and ours
+  dualattn tables work_dirs/*/test_mpt_base*.json --beside mpt-1
+
   # a detector, with truth and prediction drawn for every image, or for every point cloud from above
   dualattn test configs/det/mask_rcnn_dualattn_t.py work_dirs/mask_rcnn_dualattn_t/epoch_36.pth --show-dir found
 """
@@ -45,6 +52,13 @@ def make_parser() -> CommandParser:
         metavar='FILE',
         help="also measure FID, with torch-fidelity's Inception weights in this file (colorizers)",
     )
+    parser.add_argument(
+        '--record',
+        type=Path,
+        metavar='FILE',
+        help='JSON record to write (default: test_<config name>.json in the work dir)',
+    )
+    parser.add_argument('--name', help='name of the model, for tables (default: the name of the config)')
     parser.add_argument('--work-dir', help='where logs and pictures go (default: work_dirs/<config name>)')
     parser.add_argument('--out', help='also write every prediction to this .pkl file')
     parser.add_argument('--show-dir', help='also draw every prediction, in this folder below the work dir (detectors)')
@@ -136,12 +150,49 @@ def load_exported(runner: StrictRunner, path: str) -> None:
     load_strictly(model, read_weights(path).tensors, path)
 
 
+def keep_record(runner: StrictRunner, metrics: dict, args: argparse.Namespace) -> None:
+    """Write the record of a test, in the first of several processes.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from mmengine.dist import is_main_process
+
+    from dualattn.engine.record import make_test_record
+    from dualattn.io.records import write_record
+
+    if not is_main_process():
+        return
+    not_measured = {}
+    if is_colorizer(runner.cfg):
+        # as `dualattn evaluate` names them; this metric's prefix says nothing in a record of colours alone
+        metrics = {name.removeprefix('color/'): value for name, value in metrics.items()}
+        if not args.fid:
+            not_measured['FID'] = 'needs --fid FILE, which `dualattn weights get inception` fetches'
+    stem = Path(args.config).stem
+    record = make_test_record(
+        runner,
+        metrics,
+        args.checkpoint,
+        args.name or stem,
+        not_measured,
+        dict(config=Path(args.config).name, options=args.cfg_options or [], tta=bool(args.tta or args.tta_scales)),
+    )
+    path = args.record or Path(runner.work_dir, f'test_{stem}.json')
+    write_record(record, path)
+    runner.logger.info(f'record: {path}')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; returns 0, or 2 with one line on standard error where something is missing or does not fit."""
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.out and not args.out.endswith('.pkl'):
         parser.error(f'--out takes a .pkl file, got {args.out}')
+    if args.record and args.record.suffix != '.json':
+        parser.error(f'--record takes a .json file, got {args.record}')
+    if args.record and not args.record.parent.is_dir():
+        parser.error(f'--record: no folder {args.record.parent}')
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
     except (FileNotFoundError, ValueError) as error:
@@ -163,8 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             # mmdet's own, which its tools for analysis read, codes masks by their runs
             kind = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
             runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=args.out)))
-        runner.test()
-    except (FileNotFoundError, CheckpointError, DataError) as error:
+        keep_record(runner, runner.test(), args)
+    except (OSError, CheckpointError, DataError) as error:
         print(describe(error), file=sys.stderr)
         return 2
     return 0

@@ -104,6 +104,29 @@ def test_every_config_of_a_classifier_names_a_model(tool, repo_root):
         assert shape == [3, *([384] * 2 if '384' in path.stem else [224] * 2)] and name in tool.PAPER
 
 
+@pytest.mark.mm
+def test_a_3d_detector_is_counted_from_its_map_on(run, repo_root):
+    """All parameters, and the multiply-adds of what stands behind the map, the convolutions by hand."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+
+    path = repo_root / 'configs' / 'det3d' / 'second_second_kitti_3class.py'
+    out = run(path, '--shape', '32', '64')
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    detector = MODELS.build(cfg.model)
+    (parameters,), (flops,) = numbers(out, 'parameters'), numbers(out, 'FLOPs')
+    assert parameters == pytest.approx(sum(value.numel() for value in detector.parameters()) / 1e6, abs=0.005)
+    cells = 32 * 64  # the first stage and the head keep the map, the second halves its sides
+    first = cells * 9 * (256 * 128 + 5 * 128 * 128)
+    second = cells / 4 * 9 * (128 * 256 + 5 * 256 * 256)
+    neck = cells * 128 * 256 + cells / 4 * 256 * 256 * 4
+    head = cells * 512 * (18 + 42 + 12)  # classes, boxes and directions of six anchors
+    norms = 2 * (6 * cells * 128 + 6 * cells / 4 * 256 + 2 * cells * 256)
+    assert flops == pytest.approx((first + second + neck + head + norms) / 1e9, abs=0.006)
+    assert 'backbone, neck and head on the map' in out
+
+
 def test_config_needs_no_encoder_weights(run, config, tiny_mpt):
     config.write_text(f"model = dict(generator=dict(encoder_weights='missing.pth', **{tiny_mpt!r}))\n")
     assert 'parameters' in run(config, '--shape', '32', '32')

@@ -1,5 +1,6 @@
 """tools/test.py as a user runs it: which files it takes, what it measures, and what it refuses."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -174,6 +175,72 @@ def test_fid_that_cannot_be_had(test, refuse, config, weights, tmp_path):
     assert message.startswith('FileNotFoundError: ') and 'weights-inception-2015' in message
 
 
+# --- records
+
+
+def test_the_record_says_what_was_measured_and_on_what(test, refuse, config, weights, tmp_path, monkeypatch, capsys):
+    """The same photographs scored by `dualattn evaluate` have the same hashes, and its figures are these."""
+    from colorization.commands import evaluate, tables
+    from colorization.evaluation import protocols
+
+    small = protocols.Protocol('ade20k', 'three', count=3, resize='squeeze', size=16)
+    monkeypatch.setitem(protocols.PROTOCOLS, 'ade20k', small)
+    options = ['test_dataloader.dataset.protocol=ade20k']
+    log, metrics = test(config, weights, '--record', tmp_path / 'record.json', '--name', 'Mine', options=options)
+    assert f'record: {tmp_path}/record.json' in log
+    record = json.loads((tmp_path / 'record.json').read_text())
+    assert record['protocol'] == small.to_dict() and record['pictures']['complete']
+    assert record['figures']['PSNR']['value'] == metrics['color/PSNR']
+    assert record['weights']['checkpoint']['sha256'] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert options[0] in record['settings']['options'] and torch.__version__.startswith(record['versions']['torch'])
+    assert 'dualattn weights get inception' in record['not_measured']['FID']
+
+    (photos,) = (path for path in tmp_path.iterdir() if (path / '00.png').is_file())
+    arguments = ['--pred', str(photos), '--gt', str(photos), '--protocol', 'ade20k', '--workers', '0']
+    assert evaluate.main([*arguments, '--out', str(tmp_path / 'truth.json')]) == 0
+    truth = json.loads((tmp_path / 'truth.json').read_text())
+    for name in ('list_sha256', 'photographs_sha256'):
+        assert record['data'][name] == truth['data'][name]
+    capsys.readouterr()
+    assert tables.main([str(tmp_path / 'record.json'), '--beside', 'dd-1']) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('| Mine |'))
+    assert row.endswith(f'{metrics["color/PSNR"]:.2f} |')
+
+    (photos / '01.png').write_bytes(b'broken')  # another one takes its place
+    test(config, weights, '--record', tmp_path / 'record.json', options=options)
+    record = json.loads((tmp_path / 'record.json').read_text())
+    assert record['pictures'] == dict(measured=2, complete=False, unreadable=['01.png'])
+    assert record['name'] == 'colorizer'
+
+    test(config, weights)  # a folder of one's own, and the name that nobody asked for
+    path = max(tmp_path.glob('run_*/test_colorizer.json'))
+    assert json.loads(path.read_text())['protocol']['name'] is None
+    assert tables.main([str(path)]) == 2
+    assert 'under no protocol that has a name (3 pictures of' in capsys.readouterr().err
+
+
+def test_weights_that_nobody_published_make_no_score(test, config, weights, tmp_path, monkeypatch):
+    class Means(torch.nn.Module):
+        def forward(self, images):
+            return (images.double().mean(dim=(2, 3)),)
+
+    monkeypatch.setattr(FID, 'network', Means())
+    (tmp_path / 'inception.pth').write_bytes(b'stands for Inception')
+    test(config, weights, '--fid', tmp_path / 'inception.pth', '--record', tmp_path / 'record.json')
+    record = json.loads((tmp_path / 'record.json').read_text())
+    assert set(record['unverified']) == {'FID'} and 'FID' not in record['figures'] | record['not_measured']
+    assert record['weights']['inception'] == dict(
+        file='inception.pth', sha256=hashlib.sha256(b'stands for Inception').hexdigest(), published=False
+    )
+
+
+@pytest.mark.parametrize('path, message', [('record.txt', 'takes a .json'), ('none/record.json', 'no folder none')])
+def test_records_that_cannot_be_written(test, config, weights, capsys, path, message):
+    with pytest.raises(SystemExit) as error:
+        test(config, weights, '--record', path)
+    assert error.value.code == 2 and message in capsys.readouterr().err
+
+
 # --- classifiers
 
 
@@ -190,6 +257,9 @@ def test_exported_weights_of_a_classifier(test, refuse, tmp_path, make_photos):
         save_file(state, tmp_path / 'weights.safetensors')
         log, metrics = test(config, tmp_path / 'weights.safetensors')
         assert metrics['accuracy/top1'] == accuracy and 'FID' not in log
+    record = json.loads(max(tmp_path.glob('run_*/test_classifier.json')).read_text())
+    assert record['figures']['accuracy/top1']['value'] == 75.0 and record['pictures']['measured'] == 4
+    assert len(record['data']['list_sha256']) == 64 and '4 images of 2 classes' in record['protocol']['description']
     save_file({name: state[name] for name in list(state)[1:]}, tmp_path / 'part.safetensors')
     message = refuse(config, tmp_path / 'part.safetensors')
     assert message.startswith('CheckpointError: ') and '1 missing' in message

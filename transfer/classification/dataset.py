@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from dualattn.engine import DataError
+from dualattn.io.records import hash_lines
 from transfer.photographs import read_photograph
 from transfer.protocol import describe_steps
 
@@ -42,7 +43,7 @@ class ClassFolder(Dataset):
         classes: Sequence[str] | str | None = None,
         skip_unreadable: bool = False,
     ):
-        root = Path(data_root)
+        self.root = root = Path(data_root)
         if not root.is_dir():
             raise FileNotFoundError(
                 f'no images at {root}: expected a folder with a folder for each class; set '
@@ -94,6 +95,19 @@ class ClassFolder(Dataset):
         """The names of the classes, and the protocol, which mmengine hands to metrics and stores beside the weights."""
         count = f'{len(self.samples):,} images of {self.root.as_posix()} in {len(self.classes):,} classes'
         return dict(classes=self.classes, protocol=dict(description=f'{count}, {describe_steps(self.transform)}'))
+
+    def describe_data(self) -> dict:
+        """Say what an accuracy was measured on: `protocol`, `pictures` and `data` of a record."""
+        size = f'{len(self.samples):,} images of {len(self.classes)} classes'
+        return dict(
+            protocol=dict(name=None, description=f'{size}, {self.root.as_posix()}'),
+            pictures=dict(measured=len(self.samples), complete=not self._unreadable.any().item()),
+            data=dict(
+                list_sha256=hash_lines(
+                    f'{Path(path).relative_to(self.root).as_posix()} {i}' for path, i in self.samples
+                )
+            ),
+        )
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -26,7 +26,7 @@ def describe_data(dataset: Any) -> dict[str, Any]:
     """
     if hasattr(dataset, 'describe_data'):
         return dataset.describe_data()
-    annotations = getattr(dataset, 'ann_file', None)
+    annotations: Any = getattr(dataset, 'ann_file', None)
     is_file = isinstance(annotations, (str, os.PathLike)) and Path(annotations).is_file()
     name = Path(annotations).name if is_file else type(dataset).__name__
     return dict(
@@ -65,7 +65,9 @@ def make_test_record(
             weights[metric.network_kind] = found.to_dict()
             if not found.published:
                 unverified_names |= set(metric.figures)
-    scores, unverified, missing = {}, {}, dict(not_measured or {})
+    scores: dict[str, dict] = {}
+    unverified: dict[str, dict] = {}
+    missing = dict(not_measured or {})
     for key, value in figures.items():
         if not isinstance(value, (int, float, np.number)):
             continue

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.runner import Runner
 
+from dualattn.engine.protocol import describe_protocol
 from dualattn.io.files import hash_file
 from dualattn.io.records import KIND, VERSION, describe_versions
 
@@ -21,16 +22,16 @@ _LIBRARIES = ('dualattn', 'torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'm
 def describe_data(dataset: Any) -> dict[str, Any]:
     """Say what a number was measured on: `protocol`, `pictures` and `data` of a record.
 
-    A data set that has a method of this name is asked. Of others the samples are counted and their annotation file is
-    hashed.
+    A data set that has a method of this name is asked. Of others the line stands that its metainfo states, the samples
+    are counted, and their annotation file is hashed.
     """
     if hasattr(dataset, 'describe_data'):
         return dataset.describe_data()
     annotations: Any = getattr(dataset, 'ann_file', None)
     is_file = isinstance(annotations, (str, os.PathLike)) and Path(annotations).is_file()
-    name = Path(annotations).name if is_file else type(dataset).__name__
+    stated = describe_protocol(getattr(dataset, 'metainfo', None))
     return dict(
-        protocol=dict(name=None, description=f'{len(dataset):,} samples of {name}'),
+        protocol=dict(name=None, description=stated or f'{len(dataset):,} samples of {type(dataset).__name__}'),
         pictures=dict(measured=len(dataset), complete=True),
         data=dict(annotations_sha256=hash_file(annotations)) if is_file else {},
     )

@@ -43,7 +43,7 @@ class ClassFolder(Dataset):
         classes: Sequence[str] | str | None = None,
         skip_unreadable: bool = False,
     ):
-        self.root = root = Path(data_root)
+        root = Path(data_root)
         if not root.is_dir():
             raise FileNotFoundError(
                 f'no images at {root}: expected a folder with a folder for each class; set '
@@ -98,9 +98,8 @@ class ClassFolder(Dataset):
 
     def describe_data(self) -> dict:
         """Say what an accuracy was measured on: `protocol`, `pictures` and `data` of a record."""
-        size = f'{len(self.samples):,} images of {len(self.classes)} classes'
         return dict(
-            protocol=dict(name=None, description=f'{size}, {self.root.as_posix()}'),
+            protocol=dict(name=None, **self.metainfo['protocol']),
             pictures=dict(measured=len(self.samples), complete=not self._unreadable.any().item()),
             data=dict(
                 list_sha256=hash_lines(

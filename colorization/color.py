@@ -20,6 +20,7 @@ __all__ = [
     'gray_rgb_from_l',
     'lab_to_rgb',
     'lab_to_rgb_keeping_l',
+    'look_up_luminance',
     'luminance_tables',
     'normalize_l',
     'rgb_to_lab',
@@ -141,6 +142,18 @@ def luminance_tables(levels: int) -> tuple[Tensor, PhotoCurve]:
     unit = torch.eye(3, dtype=torch.float64).view(3, 3, 1).permute(1, 2, 0)[None]  # (1, 3, 1, 3): red, green, blue
     weights = kornia.color.rgb_to_xyz(unit)[0, 1, 0]
     return (linear[0, :, 0] * weights[:, None]).float(), _LIGHTNESS
+
+
+def look_up_luminance(pixels: Tensor) -> Tensor:
+    """Return the luminance l (...) in [0, 100], float32, of sRGB pixels (..., 3) uint8, by `luminance_tables`.
+
+    It is the lightness of `rgb_to_lab` in operations that an ONNX file can hold, without colours, which take most time.
+    """
+    tables, curve = luminance_tables(255)
+    levels = pixels.int()
+    light = sum(table[levels[..., channel]] for channel, table in enumerate(tables))
+    bright = curve.scale * light.clamp(min=curve.threshold) ** curve.exponent + curve.offset
+    return torch.where(light > curve.threshold, bright, curve.slope * light + curve.intercept)
 
 
 def gray_rgb_from_l(l: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from dualattn.io.files import write_whole
 
-__all__ = ['CHECKED_SIZES', 'OPSET', 'open_session', 'read_notes', 'write_onnx']
+__all__ = ['CHECKED_SIZES', 'OPSET', 'open_session', 'open_sizes', 'read_notes', 'trace_onnx', 'write_onnx']
 
 OPSET = 17
 TOLERANCE = 1e-4  # of the largest number of an answer, or of 1 where it is smaller
@@ -78,7 +78,8 @@ def _fix_parametrizations(module: nn.Module) -> None:
         module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
-def _open_sizes(network: nn.Module) -> nn.Module:
+def open_sizes(network: nn.Module) -> nn.Module:
+    """Return a copy of a network for the CPU, whose trace serves every size."""
     network = copy.deepcopy(network).eval().requires_grad_(False).cpu().float()
     for parent in list(network.modules()):
         _fix_parametrizations(parent)
@@ -129,11 +130,11 @@ def write_onnx(
         OSError: the file cannot be written.
     """
     try:
-        import onnx
-        import onnxruntime  # noqa: F401  needed below
+        import onnx  # noqa: F401  needed below
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ImportError(f"{error}; ONNX files need: pip install 'dualattn[export]'") from error
-    opened = _open_sizes(network)
+    opened = open_sizes(network)
     free = {inputs: {0: 'batch', 2: 'height', 3: 'width'}}
     with torch.no_grad():
         answer = opened(torch.zeros(1, channels, 64, 96))
@@ -141,21 +142,7 @@ def write_onnx(
     for name, each in zip(outputs, answers, strict=True):
         free[name] = {0: 'batch'} if each.ndim < 4 else {0: 'batch', 2: f'height_{name}', 3: f'width_{name}'}
     with write_whole(path, overwrite) as aside:
-        with _silence():
-            torch.onnx.export(
-                opened,
-                (torch.rand(1, channels, 64, 96) * scale,),
-                aside,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=[inputs],
-                output_names=list(outputs),
-                dynamic_axes=free,
-            )
-        model = onnx.load(aside)
-        described = dict(notes, exporter='torch.onnx.export, dynamo=False', torch=torch.__version__)
-        onnx.helper.set_model_props(model, {'dualattn': json.dumps(described)})
-        onnx.save(model, aside)
+        trace_onnx(opened, aside, {inputs: torch.rand(1, channels, 64, 96) * scale}, outputs, free, notes)
         try:
             difference = _compare(opened, aside, channels, scale, inputs)
         except Exception as problem:  # onnxruntime has a class of its own for each status
@@ -167,6 +154,45 @@ def write_onnx(
                 f'{path}: the file would differ from the network by {difference:.2g}, allowed is {TOLERANCE}'
             )
     return difference
+
+
+def trace_onnx(
+    network: nn.Module,
+    path: str | os.PathLike,
+    example: dict[str, Tensor],
+    outputs: Sequence[str],
+    free: dict[str, dict[int, str]],
+    notes: dict[str, Any],
+    opset: int = OPSET,
+) -> None:
+    """Write a network as ONNX by tracing it, and let the file tell of itself; nothing is compared.
+
+    Args:
+        network: as `open_sizes` gives it.
+        path: file to write.
+        example: an input under each name, in the order of the network's arguments.
+        outputs: names of the outputs.
+        free: for each input and output its dimensions that are left open, with a name.
+        notes: what the file says of itself, as JSON under `dualattn`.
+        opset: version of ONNX's operators.
+    """
+    import onnx
+
+    with _silence(), torch.no_grad():
+        torch.onnx.export(
+            network,
+            tuple(example.values()),
+            path,
+            dynamo=False,
+            opset_version=opset,
+            input_names=list(example),
+            output_names=list(outputs),
+            dynamic_axes=free,
+        )
+    model = onnx.load(path)
+    described = dict(notes, exporter='torch.onnx.export, dynamo=False', torch=torch.__version__)
+    onnx.helper.set_model_props(model, {'dualattn': json.dumps(described)})
+    onnx.save(model, path)
 
 
 def _compare(network: nn.Module, path: Path, channels: int, scale: float, inputs: str) -> float:

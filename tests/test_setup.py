@@ -44,6 +44,7 @@ NOT_FOR_INFERENCE = (
     'commands/palette.py',
     'commands/serve.py',
     'palette.py',
+    'photo_onnx.py',
     'web.py',
 )
 # Upper bounds that are out of date: the pinned version was run.
@@ -134,6 +135,8 @@ def test_built_package_holds_code_and_weights(tmp_path):
     expected = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob('*.py')}
     weights = ROOT / 'colorization' / 'weights'
     expected |= {path.relative_to(ROOT).as_posix() for path in [*weights.glob('*.safetensors'), *weights.glob('*.md')]}
+    page = ROOT / 'colorization' / 'browser_page'
+    expected |= {path.relative_to(ROOT).as_posix() for path in page.iterdir()}
     csrc = [path for path in (ROOT / 'dualattn' / 'csrc').rglob('*') if path.is_file()]
     expected |= {path.relative_to(ROOT).as_posix() for path in csrc}
     expected |= {'dualattn/.mim/model-index.yml'}

@@ -1,5 +1,8 @@
 """Write a network as an ONNX file that serves any batch, height and width without PyTorch.
 
+`export photo` writes two files that colorize whole photographs, `export page` a page that does so in a browser; both
+have a --help of their own.
+
 SOURCE is `packaged` (the colorizer that ships with the package), a weights file of a colorizer, a timm model name such
 as dualattn_tiny, or a config: of a colorizer, of a classifier, or of a detector, whose backbone is written. The file is
 compared with the network in onnxruntime at ten sizes before it gets its name.
@@ -17,6 +20,7 @@ from typing import Any
 from dualattn.commands.parser import CommandParser, describe, suggest
 
 GROUP = 'dualattn.exporters'
+FORMATS = 'dualattn.formats'  # further formats, of other packages; each parses its own arguments
 EPILOG = """examples:
   the packaged colorizer, and a photograph colorized with it in onnxruntime
       dualattn export onnx packaged -o colorizer.onnx
@@ -35,7 +39,8 @@ exit codes: 0 written, 2 nothing was written
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ends the process with exit code 2 where it cannot be."""
     parser = CommandParser('export', __doc__, EPILOG)
-    parser.add_argument('format', choices=('onnx',), help='format of the file')
+    others = {entry.name for entry in entry_points(group=FORMATS)}
+    parser.add_argument('format', choices=('onnx', *sorted(others)), help='format of the file')
     parser.add_argument('source', metavar='SOURCE', help='packaged, a weights file, a timm model or a config')
     parser.add_argument('-o', '--out', required=True, type=Path, help='.onnx file to write')
     parser.add_argument('--weights', metavar='FILE', help='weights of a timm model or of the network of a config')
@@ -74,6 +79,11 @@ def find_model(args: argparse.Namespace) -> tuple[Any, int, str, list[str], dict
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export; see the exit codes in EPILOG."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for entry in entry_points(group=FORMATS):
+        if argv[:1] == [entry.name]:
+            code: int = entry.load()(argv)
+            return code
     args = parse_args(argv)
     if args.out.suffix != '.onnx':
         print(f'export: the output has to be named *.onnx, got {args.out}', file=sys.stderr)

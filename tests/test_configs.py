@@ -42,9 +42,9 @@ from colorization.evaluation.protocols import PROTOCOLS
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
     task: sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs' / task).rglob('*.py'))
-    for task in ('colorize', 'cls', 'det')
+    for task in ('colorize', 'cls', 'det', 'pretrain', 'small')
 }
-SCOPES = dict(colorize='mmengine', cls='mmengine', det='mmdet')
+SCOPES = dict(colorize='mmengine', cls='mmengine', det='mmdet', pretrain='mmengine')
 
 # where the `type` of a dict below such a key is looked up
 REGISTRIES = dict(
@@ -103,8 +103,9 @@ def read(path, monkeypatch):
 @pytest.fixture(
     params=[
         pytest.param((task, path), marks=pytest.mark.mm if task == 'det' else (), id=path)
-        for task, paths in CONFIGS.items()
+        for folder, paths in CONFIGS.items()
         for path in paths
+        for task in (folder if folder != 'small' else 'det' if 'rcnn' in path else 'cls',)
     ]
 )
 def any_config(request, monkeypatch):
@@ -242,7 +243,7 @@ def test_every_entry_is_read(any_config):
 def test_epochs_begin_with_new_workers(any_config):
     """Else their augmentation would not be the same after a resume; runs by iterations augment by position."""
     task, cfg = any_config
-    if task != 'colorize':
+    if task not in ('colorize', 'pretrain'):
         assert not cfg.train_dataloader.persistent_workers
 
 
@@ -424,6 +425,36 @@ def test_classifiers_are_table_vi(classifier_config):
         for epoch in (20, 100, 160, 299):
             expected = 1e-6 + (5e-4 - 1e-6) * (1 + math.cos(math.pi * (epoch - 20) / 280)) / 2
             assert rates[epoch] == pytest.approx(expected, rel=1e-6)
+
+
+# --- what fits on a core
+
+
+@pytest.mark.parametrize('path', [path for path in CONFIGS['small'] if 'rcnn' not in path])
+def test_small_classifiers_can_be_built(path, monkeypatch):
+    cfg = read(path, monkeypatch)
+    model = MODELS.build(cfg.model)
+    assert model.num_classes == len(cfg.train_dataloader.dataset.classes) == 20
+    assert cfg.train_dataloader.dataset.classes == cfg.test_dataloader.dataset.classes
+    # the same widths and budget, whatever the network
+    assert [info['num_chs'] for info in model.backbone.feature_info] == [48, 96, 192, 384]
+    assert cfg.train_cfg.max_epochs == 60 and cfg.optim_wrapper.optimizer.lr == 1e-3
+    assert (model.init_cfg is None) == path.endswith('_scratch.py')
+
+
+@pytest.mark.mm
+@pytest.mark.parametrize('path', [path for path in CONFIGS['small'] if 'rcnn' in path])
+def test_small_detectors_can_be_built(path, monkeypatch):
+    cfg = read(path, monkeypatch)
+    init_default_scope(cfg.default_scope)
+    try:
+        with torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        assert list(model.backbone.out_channels) == cfg.model.neck.in_channels
+    finally:
+        init_default_scope('mmengine')
+    assert cfg.val_evaluator.ann_file == cfg.data_root + cfg.val_dataloader.dataset.ann_file
+    assert (model.backbone.init_cfg is None) == path.endswith('_scratch.py')
 
 
 # --- detection

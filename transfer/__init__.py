@@ -27,6 +27,7 @@ register_with(
             'main_process',
             'operators',
             'photographs',
+            'pretraining',
             'weights',
         )
     ],

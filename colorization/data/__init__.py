@@ -2,9 +2,9 @@
 
 from colorization.data.dataset import ColorImageDataset, PackagedPhotos, PhotoDataset
 from colorization.data.degradation import OldPhoto
-from colorization.data.sampler import ReproducibleSampler
 from colorization.data.shards import ShardDataset
 from colorization.data.transforms import ColorEnhance
+from dualattn.engine import ReproducibleSampler
 
 __all__ = [
     'ColorEnhance',

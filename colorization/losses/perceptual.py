@@ -1,6 +1,5 @@
 """Distance of two images in the features of a recognition network."""
 
-import itertools
 import logging
 
 import torch
@@ -12,6 +11,7 @@ from timm.models import create_feature_extractor
 from torch import Tensor
 
 from colorization.encoders.trunks import create_classifier
+from dualattn.engine.instruments import leave_out_of_checkpoints
 
 __all__ = ['VGG19_LAYERS', 'PerceptualLoss']
 
@@ -28,16 +28,6 @@ VGG19_LAYERS = {
 # the stand-in whose weights a package carries: the ends of stages at strides 2, 4, 8 and 16
 EFFICIENTNET_LITE0_LAYERS = {'blocks.0': 1 / 4, 'blocks.1': 1 / 4, 'blocks.2': 1 / 2, 'blocks.4': 1.0}
 _KNOWN_LAYERS = {'vgg19': VGG19_LAYERS, 'tf_efficientnet_lite0': EFFICIENTNET_LITE0_LAYERS}
-
-
-def _drop_tensors(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict) -> None:
-    for name in [name for name in state_dict if name.startswith(prefix)]:
-        del state_dict[name]
-
-
-def _supply_tensors(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
-    tensors = itertools.chain(module.named_parameters(prefix[:-1]), module.named_buffers(prefix[:-1]))
-    state_dict.update({name: tensor.detach() for name, tensor in tensors})
 
 
 @MODELS.register_module()
@@ -81,8 +71,7 @@ class PerceptualLoss(nn.Module):
         self.register_buffer('mean', torch.tensor(config['mean']).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(config['std']).view(1, 3, 1, 1))
         # the trunk is frozen and comes from its own file: checkpoints neither hold it nor miss it
-        self.register_state_dict_post_hook(_drop_tensors)
-        self.register_load_state_dict_pre_hook(_supply_tensors)
+        leave_out_of_checkpoints(self)
         logger.info('perceptual loss: %s, layers %s', trunk, ', '.join(layers))
 
     def train(self, mode: bool = True) -> 'PerceptualLoss':

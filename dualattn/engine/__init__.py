@@ -10,6 +10,7 @@ from dualattn.engine.loops import ResumableIterTrainLoop
 from dualattn.engine.preemption import PreemptedError, PreemptionHook
 from dualattn.engine.reduction import MeanLossHook
 from dualattn.engine.runner import OptionError, StrictRunner, check_options
+from dualattn.engine.sampler import ReproducibleSampler
 from dualattn.engine.seeding import SeedIterationHook, mix_seed, seed_worker
 from dualattn.engine.wrappers import unwrap
 from dualattn.io.weights import CheckpointError, read_checkpoint
@@ -25,6 +26,7 @@ __all__ = [
     'OptionError',
     'PreemptedError',
     'PreemptionHook',
+    'ReproducibleSampler',
     'ResumableIterTrainLoop',
     'SeedIterationHook',
     'StopOnNaNHook',

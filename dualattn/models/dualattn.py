@@ -337,6 +337,7 @@ default_cfgs = generate_default_cfgs(
         'dualattn_small_384.untrained': _cfg(**_SIZE_384),
         'dualattn_base_384.untrained': _cfg(**_SIZE_384),
         'dualattn_mpt.untrained': _cfg(input_size=(3, 256, 256), pool_size=(8, 8)),
+        'dualattn_mpt_pico.untrained': _cfg(input_size=(3, 96, 96), pool_size=(3, 3), crop_pct=1.0),
     }
 )
 
@@ -418,3 +419,17 @@ def dualattn_mpt(pretrained: bool = False, **kwargs) -> DualAttn:
         head_dim=24,
     )
     return _create_dualattn('dualattn_mpt', pretrained=pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def dualattn_mpt_pico(pretrained: bool = False, **kwargs) -> DualAttn:
+    """The encoder of the Multiscale Pyramid Transformer at half the width, 7 M parameters."""
+    model_args = dict(
+        depths=(1, 1, 3, 1),
+        embed_dims=(48, 96, 192, 384),
+        stem_dim=32,
+        attn_types=('fca', 'sda'),
+        window_size=8,
+        head_dim=24,
+    )
+    return _create_dualattn('dualattn_mpt_pico', pretrained=pretrained, **dict(model_args, **kwargs))

@@ -63,11 +63,17 @@ def test_table_viii(name, depths, dims, stem_dim, side, window):
     check_attentions(model, ('sda', 'fca'), window, 32)
 
 
-def test_mpt_encoder():
-    model = timm.create_model('dualattn_mpt', device='meta')
+@pytest.mark.parametrize('name, dims', [('mpt', [96, 192, 384, 768]), ('mpt_pico', [48, 96, 192, 384])])
+def test_mpt_encoders(name, dims):
+    model = timm.create_model(f'dualattn_{name}', device='meta')
     assert [len(stage.blocks) for stage in model.stages] == [1, 1, 3, 1]
-    assert [info['num_chs'] for info in model.feature_info] == [96, 192, 384, 768]
+    assert [info['num_chs'] for info in model.feature_info] == dims
     check_attentions(model, ('fca', 'sda'), 8, 24)
+
+
+def test_pico_fits_on_a_core():
+    model = timm.create_model('dualattn_mpt_pico', device='meta')
+    assert 4e6 < sum(p.numel() for p in model.parameters()) < 8e6
 
 
 def check_attentions(model, attn_types, window, head_dim):

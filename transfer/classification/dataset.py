@@ -28,12 +28,14 @@ class ClassFolder(Dataset):
         transform: arguments of `timm.data.create_transform`.
         classes: the classes' folders in the order of the model's outputs; 'imagenet-1k' for those of ImageNet; None
             takes the folders that are there, by name.
+        others: what to do about folders that are none of `classes`: 'refuse' them, or 'leave' them out.
         skip_unreadable: in the place of a file that cannot be read put the next one, and report it once, with its
             path. For training alone: an accuracy would be that of other images.
 
     Raises:
         FileNotFoundError: there is no such folder.
         DataError: it has no class folders, one that is not among `classes`, or one without images.
+        ValueError: another `others`.
     """
 
     def __init__(
@@ -41,8 +43,11 @@ class ClassFolder(Dataset):
         data_root: str,
         transform: dict,
         classes: Sequence[str] | str | None = None,
+        others: str = 'refuse',
         skip_unreadable: bool = False,
     ):
+        if others not in ('refuse', 'leave'):
+            raise ValueError(f"others has to be 'refuse' or 'leave', got {others!r}")
         root = Path(data_root)
         if not root.is_dir():
             raise FileNotFoundError(
@@ -59,11 +64,15 @@ class ClassFolder(Dataset):
         if doubled:
             raise DataError(f'classes names {", ".join(doubled[:5])} more than once')
         unknown = sorted(set(folders) - set(self.classes))
-        if unknown:
+        if others == 'leave':
+            folders = [name for name in folders if name not in unknown]
+            if not folders:
+                raise DataError(f'{root} has none of the folders {", ".join(self.classes[:5])}')
+        elif unknown:
             raise DataError(
                 f'{root} has {len(unknown)} folders that are not among the {len(self.classes)} classes: '
                 f'{", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}; set classes=None to take '
-                'the folders as they are'
+                "the folders as they are, or others='leave' to leave these out"
             )
         indices = {name: i for i, name in enumerate(self.classes)}
         try:

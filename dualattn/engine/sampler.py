@@ -12,6 +12,8 @@ from torch.utils.data import Sampler
 
 from dualattn.engine.seeding import mix_seed
 
+__all__ = ['ReproducibleSampler']
+
 
 @DATA_SAMPLERS.register_module()
 class ReproducibleSampler(Sampler):

@@ -62,7 +62,8 @@ class ReproducibleSampler(Sampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.start + self.rank
-        epoch, order = -1, None
+        epoch = position // self.size
+        order = self.order(epoch)
         while True:
             if position // self.size != epoch:
                 epoch = position // self.size

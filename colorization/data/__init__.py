@@ -5,6 +5,7 @@ from colorization.data.degradation import OldPhoto
 from colorization.data.shards import ShardDataset
 from colorization.data.transforms import ColorEnhance
 from dualattn.engine import ReproducibleSampler
+from dualattn.engine import sampler as sampler  # which scripts of users still ask for here
 
 __all__ = [
     'ColorEnhance',

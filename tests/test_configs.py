@@ -331,10 +331,12 @@ def test_every_row_of_the_papers_ablations_has_a_config_or_a_reason():
         'resnet50',
         'swin_tiny_patch4_window7_224',
         'twins_svt_small',
+        'glh_tiny',
         'dualattn_mpt',
     }
+    kinds = {'Color-Attention': 'attention', 'encoder blocks': 'blocks', 'CM': 'memory'}
     for row, generator in encoders.items():
-        assert generator.get('color_decoder', 'attention') == ('blocks' if 'blocks' in row else 'attention'), row
+        assert generator.get('color_decoder', 'attention') == kinds[row.split(', ')[1]], row
 
 
 def test_perceptual_losses_with_weights_of_a_package():

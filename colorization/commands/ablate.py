@@ -4,13 +4,21 @@ All rows go on in rounds of equally many iterations, each in a process of its ow
 command goes on where a former one ended, whether by its budget or by a kill.
 """
 
+from __future__ import annotations
+
 import argparse
 import re
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dualattn.commands.parser import CommandParser, add_options_argument
+
+if TYPE_CHECKING:
+    from colorization.evaluation.ablation import Run
 
 EPILOG = """examples:
   dualattn ablate mpt-3 --budget 2h                    # ten rows on ImageNet, as the config says
@@ -74,6 +82,28 @@ def make_options(args: argparse.Namespace) -> list[str]:
     return options
 
 
+def add_memory(run: Run, args: argparse.Namespace) -> Run:
+    """Make the colour memory that a row with ColorFormer's CM reads, unless it is there, and return the run with it.
+
+    Raises:
+        AblationError: the memory cannot be made.
+    """
+    from colorization.commands import memory
+    from colorization.evaluation.ablation import AblationError
+    from dualattn.configs import read_config
+
+    generator = read_config(run.config).model.generator
+    if generator.get('color_decoder') != 'memory':
+        return run
+    path = args.work_dir / f'memory_{generator.get("encoder", "dualattn_mpt")}.safetensors'
+    if not path.is_file():
+        options = ['--photos', args.photos] if args.photos else []
+        options += ['--count', '1000'] if args.small else []
+        if memory.main([run.config, '-o', str(path), *options]):
+            raise AblationError(f'{run.row}: its colour memory cannot be made, see above')
+    return replace(run, options=(f'model.generator.memory={path}',))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a grid; see the exit codes in EPILOG."""
     args = parse_args(argv)
@@ -103,8 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         configs = Path(dualattn.__file__).parent / '.mim' / 'configs'  # of a checkout and of a wheel alike
         if args.small:
             configs = write_small_configs(paper, configs, args.work_dir / 'configs', args.photos, args.val)
-        runs = plan.runs(paper, configs, args.work_dir)
-        iterations = run_grid(plan, runs, args.budget, tell=lambda line: print(line, flush=True))
+        began = time.monotonic()
+        runs = [add_memory(run, args) for run in plan.runs(paper, configs, args.work_dir)]
+        left = args.budget - (time.monotonic() - began)
+        iterations = run_grid(plan, runs, left, tell=lambda line: print(line, flush=True))
         if not iterations:
             raise AblationError('no round is complete: give a longer --budget, or a shorter --round')
         rows = summarize(plan, runs, iterations)

@@ -1,6 +1,7 @@
 """Decoders: from a feature pyramid to a fine map, and from that map to colours."""
 
 from colorization.decoders.color_attention import ColorAttentionDecoder
+from colorization.decoders.color_memory import ColorMemoryDecoder
 from colorization.decoders.color_query import ColorQueryDecoder
 from colorization.decoders.ddcolor_pixel import BlurredShuffleDecoder
 from colorization.decoders.encoder_blocks import EncoderBlockDecoder
@@ -10,6 +11,7 @@ from colorization.decoders.pixel import PixelShuffleDecoder
 __all__ = [
     'BlurredShuffleDecoder',
     'ColorAttentionDecoder',
+    'ColorMemoryDecoder',
     'ColorQueryDecoder',
     'EncoderBlockDecoder',
     'PaletteHead',

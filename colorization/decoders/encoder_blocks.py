@@ -9,6 +9,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.twins import Block as TwinsBlock
 from torch import Tensor
 
+from colorization.encoders.glh import GRIDS, GlobalWindowBlock
 from dualattn.layers import DualAttnBlock
 
 __all__ = ['EncoderBlockDecoder']
@@ -41,7 +42,9 @@ def _make_block(module: str, dim: int, index: int, attn_types: Sequence[str], wi
     heads = max(1, dim // 32)
     if module == 'dualattn':
         return _ChannelsLast(DualAttnBlock(dim, attn_types, window_size=window_size or 8, head_dim=dim // heads))
-    if module == 'swin_transformer':
+    if module == 'glh' and index % 2 == 0:
+        return _ChannelsLast(GlobalWindowBlock(dim, heads, (window_size or 7,) * 2, GRIDS[0]))
+    if module in ('swin_transformer', 'glh'):
         window = window_size or 7
         # a resolution of two windows, so that windows are shifted; the mask follows the map that comes
         block = SwinTransformerBlock(
@@ -64,7 +67,7 @@ class EncoderBlockDecoder(nn.Module):
 
     The paper does not say where they stand: here they refine the memory, whose maps then take the place of the K colour
     maps. Kinds are those of Table II: Dual-Attention (its `attn_types` included), Swin, Twins-SVT (local and global in
-    turn) and ResNet's bottlenecks.
+    turn), GLH (windows that see the whole map, and shifted ones, in turn) and ResNet's bottlenecks.
 
     Args:
         encoder: timm name of the encoder.
@@ -77,7 +80,7 @@ class EncoderBlockDecoder(nn.Module):
         ValueError: the encoder is of no kind that is known here, or `dim` cannot be shared among its heads.
     """
 
-    KINDS = ('dualattn', 'swin_transformer', 'twins', 'resnet')
+    KINDS = ('dualattn', 'swin_transformer', 'twins', 'glh', 'resnet')
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ __all__ = ['PYRAMID_STRIDES', 'PyramidEncoder']
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 # families that timm builds for one size unless told otherwise
-_FIXED_SIZE = {'swin_transformer', 'swin_transformer_v2'}
+_FIXED_SIZE = {'swin_transformer', 'swin_transformer_v2', 'glh'}
 # families that round sizes down, or refuse those that their stem does not divide, and that take a padded image instead
 _PADDED = {*_FIXED_SIZE, 'twins'}
 

@@ -9,6 +9,7 @@ import timm
 import torch.nn as nn
 
 import dualattn  # noqa: F401  registers dualattn_* with timm
+from colorization.encoders import glh  # noqa: F401  registers glh_tiny with timm
 from dualattn.io.trunks import find_trunk_weights, read_trunk_weights
 from dualattn.io.weights import CheckpointError, check_finite
 

@@ -33,12 +33,14 @@ class Run:
         config: its config.
         seed: of weights, order and augmentation.
         work_dir: of its training.
+        options: `--cfg-options` of this row alone.
     """
 
     row: str
     config: str
     seed: int
     work_dir: Path
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,12 @@ def _train(run: Run, iterations: int, plan: Plan) -> int:
         *(sys.executable, '-m', 'dualattn', 'train', run.config),
         *('--work-dir', str(run.work_dir), '--resume', '--cfg-options'),
         *(f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={plan.round}'),
-        *(f'default_hooks.checkpoint.interval={plan.round}', f'randomness.seed={run.seed}', *plan.options),
+        *(
+            f'default_hooks.checkpoint.interval={plan.round}',
+            f'randomness.seed={run.seed}',
+            *plan.options,
+            *run.options,
+        ),
     ]
     run.work_dir.mkdir(parents=True, exist_ok=True)
     with open(run.work_dir / 'train.log', 'a', encoding='utf-8') as log:

@@ -94,6 +94,8 @@ PAPER_TABLES = {
         Dual-Attention, CM | 1.55 39.44 0.35
         """,
         {
+            'GLH, Color-Attention': f'{_ABLATIONS}mpt_glh.py',
+            'GLH, encoder blocks': f'{_ABLATIONS}mpt_glh_blocks.py',
             'ResNet-50, Color-Attention': f'{_ABLATIONS}mpt_resnet50.py',
             'ResNet-50, encoder blocks': f'{_ABLATIONS}mpt_resnet50_blocks.py',
             'Swin-T, Color-Attention': f'{_ABLATIONS}mpt_swin.py',
@@ -102,15 +104,8 @@ PAPER_TABLES = {
             'Twins-S, encoder blocks': f'{_ABLATIONS}mpt_twins_blocks.py',
             'Dual-Attention, Color-Attention': 'configs/colorize/mpt_base.py',
             'Dual-Attention, encoder blocks': f'{_ABLATIONS}mpt_blocks.py',
-        },
-        {
-            **{
-                name: "GLH-Transformer is ColorFormer's; MPT says no more of it than its name, so that anything built "
-                'here under that name would be another network'
-                for name in ('GLH, Color-Attention', 'GLH, encoder blocks', 'GLH, CM')
-            },
-            'Dual-Attention, CM': "CM is ColorFormer's memory of semantic-colour pairs, built beforehand from "
-            'ImageNet; MPT does not say how',
+            'GLH, CM': f'{_ABLATIONS}mpt_glh_memory.py',
+            'Dual-Attention, CM': f'{_ABLATIONS}mpt_memory.py',
         },
     ),
     'mpt-3': _table(

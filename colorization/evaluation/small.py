@@ -11,12 +11,14 @@ __all__ = ['write_small_configs']
 _NARROW_ENCODERS = {
     'dualattn_mpt': dict(embed_dims=(24, 48, 96, 192), stem_dim=16),
     'swin_tiny_patch4_window7_224': dict(embed_dim=24, num_heads=(1, 2, 4, 8)),
+    'glh_tiny': dict(embed_dim=24, num_heads=(1, 2, 4, 8)),
     'twins_svt_small': dict(embed_dims=(16, 32, 64, 128), num_heads=(1, 2, 4, 8)),
     'resnet50': {},
 }
+_SMALL_MEMORY = ', num_meanings=64, meaning_dim=16'
 _MPT = """
 model = dict(
-    generator=dict(encoder_kwargs={encoder_kwargs!r}, decoder_dims=(96, 48, 64), depth=2, num_heads=4),
+    generator=dict(encoder_kwargs={encoder_kwargs!r}, decoder_dims=(96, 48, 64), depth=2, num_heads=4{memory}),
     critic=dict(dims=(16, 32, 64, 128)),
     perceptual_loss=dict(
         _delete_=True,
@@ -96,7 +98,10 @@ def write_small_configs(paper: PaperTable, configs: Path, folder: Path, photos: 
         source = (configs / path).resolve()
         generator = Config.fromfile(str(source)).model.generator
         if generator.type == 'MPT':
-            text = _MPT.format(encoder_kwargs=_NARROW_ENCODERS[generator.get('encoder', 'dualattn_mpt')])
+            text = _MPT.format(
+                encoder_kwargs=_NARROW_ENCODERS[generator.get('encoder', 'dualattn_mpt')],
+                memory=_SMALL_MEMORY if generator.get('color_decoder') == 'memory' else '',
+            )
         else:
             text = _DDCOLOR
         target = folder / path

@@ -10,8 +10,15 @@ from timm.layers import trunc_normal_
 from torch import Tensor
 
 from colorization.color import normalize_l
-from colorization.decoders import ColorAttentionDecoder, EncoderBlockDecoder, PaletteHead, PixelShuffleDecoder
+from colorization.decoders import (
+    ColorAttentionDecoder,
+    ColorMemoryDecoder,
+    EncoderBlockDecoder,
+    PaletteHead,
+    PixelShuffleDecoder,
+)
 from colorization.encoders import PyramidEncoder
+from colorization.memory import read_memory
 from colorization.palette import read_palette
 
 __all__ = ['MPT']
@@ -38,16 +45,21 @@ class MPT(nn.Module):
         palette: file of the K colours from which the palette head starts; needed for training alone.
         temperature: T of the palette head.
         color_decoder: 'attention' is Color-Attention; 'blocks' has as many blocks of the encoder's kind in its place
-            (MPT Table II, "w/o Color-Attention"), with no queries.
+            (MPT Table II, "w/o Color-Attention"), with no queries; 'memory' is ColorFormer's CM (MPT Table II).
+        memory: file of the colour memory, see `dualattn memory`; needed for training alone. Without it the memory of
+            'memory' is random.
+        num_meanings: entries of that memory.
+        meaning_dim: numbers that describe an entry.
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without what matters
             in training alone (`encoder_weights`, `norm_eval`, `frozen_modules`, `palette`).
 
     Raises:
-        FileNotFoundError: there is no such palette.
-        ValueError: an unknown head, a palette that is broken or not of K colours, one without the palette head, or a
-            temperature or gain that is not a number above 0.
+        FileNotFoundError: there is no such palette or memory.
+        ValueError: an unknown head or colour decoder, a palette that is broken or not of K colours, one without the
+            palette head, a temperature or gain that is not a number above 0, a memory that is broken, of other sizes,
+            or without the colour decoder that reads it.
     """
 
     def __init__(
@@ -67,7 +79,10 @@ class MPT(nn.Module):
         palette: str | None = None,
         temperature: float = 1.0,
         gain: float = 1.0,
-        color_decoder: Literal['attention', 'blocks'] = 'attention',
+        color_decoder: Literal['attention', 'blocks', 'memory'] = 'attention',
+        memory: str | None = None,
+        num_meanings: int = 512,
+        meaning_dim: int = 64,
     ):
         super().__init__()
         self.inference_size = inference_size
@@ -88,12 +103,18 @@ class MPT(nn.Module):
             self.config.update(head=head, temperature=temperature, gain=gain)
         elif palette is not None or temperature != 1 or gain != 1:
             raise ValueError("palette, temperature and gain belong to head='palette'")
-        if color_decoder not in ('attention', 'blocks'):
-            raise ValueError(f"color_decoder has to be 'attention' or 'blocks', got {color_decoder!r}")
-        if color_decoder == 'blocks':
+        if color_decoder not in ('attention', 'blocks', 'memory'):
+            raise ValueError(f"color_decoder has to be 'attention', 'blocks' or 'memory', got {color_decoder!r}")
+        if color_decoder != 'attention':
             if head == 'palette':
-                raise ValueError("color_decoder='blocks' has no queries that could stand for the colours of a palette")
+                raise ValueError(
+                    f'color_decoder={color_decoder!r} has no queries that could stand for the colours of a palette'
+                )
             self.config.update(color_decoder=color_decoder)
+        if color_decoder == 'memory':
+            self.config.update(num_meanings=num_meanings, meaning_dim=meaning_dim)
+        elif memory is not None:
+            raise ValueError("a memory belongs to color_decoder='memory'")
         self.encoder = PyramidEncoder(
             encoder,
             in_chans=1,
@@ -108,6 +129,11 @@ class MPT(nn.Module):
                 name: value for name, value in (encoder_kwargs or {}).items() if name in ('attn_types', 'window_size')
             }
             self.color_decoder = EncoderBlockDecoder(encoder, decoder_dims[-1], depth, **own)
+            num_maps = decoder_dims[-1]
+        elif color_decoder == 'memory':
+            self.color_decoder = ColorMemoryDecoder(decoder_dims[-1], self.encoder.chans[-1], num_meanings, meaning_dim)
+            if memory is not None:
+                self.color_decoder.set_memory(*read_memory(memory))
             num_maps = decoder_dims[-1]
         else:
             self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
@@ -129,10 +155,12 @@ class MPT(nn.Module):
             l: (B, 1, H, W) float in [0, 100].
 
         Returns:
-            (B, K, ceil(H / 4), ceil(W / 4)), Z_Coloredmap of Eq. 10. With color_decoder='blocks', C refined
-            maps instead.
+            (B, K, ceil(H / 4), ceil(W / 4)), Z_Coloredmap of Eq. 10. Without Color-Attention, C refined maps instead.
         """
-        memory = self.pixel_decoder(self.encoder(normalize_l(l)))
+        pyramid = self.encoder(normalize_l(l))
+        memory = self.pixel_decoder(pyramid)
+        if isinstance(self.color_decoder, ColorMemoryDecoder):
+            return self.color_decoder(memory, pyramid[-1])
         decoded = self.color_decoder(memory)
         if decoded.ndim == 4:  # blocks refine the memory itself
             return decoded

@@ -1,8 +1,10 @@
 """The training of a colorizer: generator against critic, on mmengine."""
 
+import logging
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import MODELS
@@ -12,7 +14,7 @@ from torchvision.transforms.v2.functional import adjust_saturation
 import colorization.losses  # noqa: F401  registers the losses
 from colorization.checkpoints import default_weights_path, load_network
 from colorization.color import gray_rgb_from_l, lab_to_rgb, rgb_to_lab
-from colorization.decoders import PaletteHead
+from colorization.decoders import ColorMemoryDecoder, PaletteHead
 from colorization.models import NETWORKS, Critic, PatchDiscriminator
 from dualattn.engine import unwrap
 
@@ -128,6 +130,14 @@ class GANColorizer(BaseModel):
                     'the palette of the generator is empty: name a file, generator.palette, or weights to start from, '
                     'generator_weights'
                 )
+        reader = getattr(self.generator, 'color_decoder', None)
+        if isinstance(reader, ColorMemoryDecoder) and reader.is_random and generator_weights is None:
+            print_log(
+                'the colour memory of the generator is random, so that this is not the CM of MPT Table II: `dualattn '
+                'memory CONFIG -o FILE` makes one for --cfg-options model.generator.memory=FILE',
+                logger='current',
+                level=logging.WARNING,
+            )
         self.gradient_penalty = None if gradient_penalty is None else MODELS.build(gradient_penalty)
         if not 0 <= real_saturation < float('inf'):
             raise ValueError(f'real_saturation has to be 0 or more, got {real_saturation}')

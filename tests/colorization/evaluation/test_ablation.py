@@ -1,6 +1,7 @@
 """Grids under a budget, with trainings that only write what a validation would log."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -101,9 +102,9 @@ def test_short_rows_and_single_seeds_are_not_ranked(grid):
 
 
 def test_refused_rows_stand_in_the_table(grid):
-    plan = grid[0]
-    text = to_markdown(plan, PAPER_TABLES['mpt-2'], [], 2000)
-    assert text.count('not built |') == 12 and "GLH, CM: not built. GLH-Transformer is ColorFormer's" in text
+    paper = replace(PAPER_TABLES['mpt-2'], refused={'GLH, CM': 'nobody has the network'})
+    text = to_markdown(grid[0], paper, [], 2000)
+    assert text.count('not built |') == 12 and 'GLH, CM: not built. nobody has the network.' in text
 
 
 def test_another_grid_is_not_mixed_in(tmp_path):
@@ -156,6 +157,30 @@ def test_small_configs_keep_what_the_table_is_about(name, tmp_path, repo_root):
         assert sum(parameter.numel() for parameter in network.parameters()) < 40e6
         assert small.train_dataloader.dataset.data_root == 'train'
         assert 'protocol' not in small.val_dataloader.dataset
+
+
+def test_a_row_with_a_colour_memory_gets_one_of_its_photographs(tmp_path, repo_root, make_photos):
+    from colorization.evaluation.small import write_small_configs
+    from colorization.memory import read_memory
+
+    photos = str(make_photos(tmp_path / 'photos', 3, size=(64, 64)))
+    config = 'configs/colorize/ablations/mpt_memory.py'
+    paper = replace(PAPER_TABLES['mpt-2'], configs={'Dual-Attention, CM': config})
+    folder = write_small_configs(paper, repo_root / 'configs', tmp_path / 'configs', photos, photos)
+    (run,) = Plan('mpt-2', (0,), 500, ()).runs(paper, folder, tmp_path)
+    args = ablate.parse_args(
+        ['mpt-2', '--budget', '1h', '--small', '--photos', photos, '--val', photos, '--work-dir', str(tmp_path)]
+    )
+    run = ablate.add_memory(run, args)
+    path = tmp_path / 'memory_dualattn_mpt.safetensors'
+    assert run.options == (f'model.generator.memory={path}',)
+    memory = read_memory(path)
+    assert memory.meanings.shape == (64, 16) and memory.colors.shape == (4, 64, 2)
+    before = path.stat().st_mtime_ns
+    ablate.add_memory(run, args)
+    assert path.stat().st_mtime_ns == before
+    other = replace(run, config=str(repo_root / 'configs' / 'colorize' / 'mpt_base.py'), options=())
+    assert ablate.add_memory(other, args) is other
 
 
 @pytest.mark.slow

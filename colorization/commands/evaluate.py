@@ -108,6 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colorization.metrics.networks import SOURCES, DINOv2, Inception, LPIPSDistance
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        print(f'evaluate: --device {device} cannot be used: {str(error).splitlines()[0]}', file=sys.stderr)
+        return 2
     protocol = get_protocol(args.protocol)
     try:
         pairing = pair_folders(args.pred, args.gt, protocol, args.match)
@@ -151,10 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 device=device,
             ),
         )
-        write_record(record, args.out)
     except (ValueError, OSError) as error:
         print(f'evaluate: {error}', file=sys.stderr)
         return 2
+    try:
+        write_record(record, args.out)
+        kept = f'record: {args.out}'
+    except OSError as error:  # hours of measuring are not to be lost for a full disk: the figures are still printed
+        kept = f'evaluate: no record was kept: {error}'
 
     pictures = record['pictures']
     _report('photographs have no prediction', pictures['missing'])
@@ -183,5 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     for figure, reason in record['not_measured'].items():
         print(f'  {figure}: {reason}')
-    print(f'record: {args.out}')
+    if not kept.startswith('record'):
+        print(kept, file=sys.stderr)
+        return 2
+    print(kept)
     return 0 if pictures['complete'] else 1

@@ -1,6 +1,7 @@
 """ImageNet's validation set, which is handed out flat, sorted into a folder for each synset."""
 
 import csv
+import logging
 import re
 import tarfile
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from dualattn.engine import DataError
 
 __all__ = ['read_validation_synsets', 'sort_validation']
+
+logger = logging.getLogger(__name__)
 
 COUNT = 50_000
 _SYNSET = re.compile(r'n\d{8}')
@@ -29,7 +32,7 @@ def _devkit_files(path: Path) -> dict[str, bytes]:
                 if name in wanted and member.isfile() and member.size <= _LARGEST:
                     found[name] = archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f'{path} is no readable archive ({error})') from error
+        raise DataError(f'{path} is no readable archive ({str(error).splitlines()[0]})') from error
     return found
 
 
@@ -49,8 +52,11 @@ def read_validation_synsets(path: Path) -> dict[str, str]:
     if not path.exists():
         raise FileNotFoundError(f'no ground truth at {path}')
     if path.suffix.lower() == '.csv':
-        with open(path, newline='', encoding='utf-8') as file:
-            rows = [row for row in csv.reader(file) if len(row) >= 2 and row[0] != 'ImageId']
+        try:
+            with open(path, newline='', encoding='utf-8') as file:
+                rows = [row for row in csv.reader(file) if len(row) >= 2 and row[0] != 'ImageId']
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f'{path} is no table of text ({error}); expected LOC_val_solution.csv') from error
         synsets = {name: prediction.split()[0] if prediction.split() else '' for name, prediction, *_ in rows}
     else:
         files = _devkit_files(path)
@@ -82,16 +88,31 @@ def sort_validation(folder: Path, ground_truth: Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: no ground truth there.
-        DataError: the ground truth is something else, or does not know an image; then nothing is moved.
+        DataError: the ground truth is something else, does not know an image, or contradicts where one lies already;
+            then nothing is moved.
     """
     synsets = read_validation_synsets(ground_truth)
     flat = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in ('.jpeg', '.jpg'))
     unknown = [path.name for path in flat if path.stem not in synsets]
     if unknown:
         raise DataError(f'{ground_truth} does not know {len(unknown)} images of {folder}, {unknown[0]} for one')
-    sorted_before = sum(1 for path in folder.glob('n[0-9]*/*') if path.is_file())
+    there = [path for path in folder.glob('n[0-9]*/*') if path.is_file()]
+    misplaced = [path for path in there if synsets.get(path.stem, path.parent.name) != path.parent.name]
+    if misplaced:
+        first = misplaced[0]
+        raise DataError(
+            f'{len(misplaced)} images lie in the folder of another synset than {ground_truth} says, {first} for one, '
+            f'which is of {synsets[first.stem]}'
+        )
+    if len(synsets) < COUNT:
+        logger.warning(
+            "%s tells the synsets of %s images, ImageNet's validation set has %s",
+            ground_truth,
+            f'{len(synsets):,}',
+            f'{COUNT:,}',
+        )
     for path in flat:
         target = folder / synsets[path.stem]
         target.mkdir(exist_ok=True)
         path.rename(target / path.name)
-    return len(flat), sorted_before
+    return len(flat), len(there)

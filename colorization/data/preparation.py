@@ -47,6 +47,8 @@ class Source:
         Raises:
             DataError: there is none; says which are looked for.
         """
+        if not root.is_dir():
+            raise DataError(f'{root}: no such folder; expected the data set as it was unpacked. {self.where}')
         for folder in self.folders:
             if (root / folder).is_dir():
                 return root / folder

@@ -13,7 +13,7 @@ from colorization.color import gray_rgb_from_l, rgb_to_lab
 from colorization.metrics.colorfulness import colorfulness
 from colorization.metrics.psnr import IDENTICAL_DB, psnr
 
-__all__ = ['UNITS', 'color_distribution_consistency', 'is_gray', 'measure_pair', 'psnr_ab', 'to_float']
+__all__ = ['SSIM_WINDOW', 'UNITS', 'color_distribution_consistency', 'is_gray', 'measure_pair', 'psnr_ab', 'to_float']
 
 # unit and the better direction of every figure, for a record
 UNITS = {
@@ -35,6 +35,7 @@ UNITS = {
     'CDC_ab': ('', 'lower'),
     'CDC_ab_truth': ('', None),
 }
+SSIM_WINDOW = 11  # pixels; a smaller picture has no SSIM
 AB_SPAN = 255.0  # of an 8-bit Lab image, whose a and b reach from -128 to 127
 
 

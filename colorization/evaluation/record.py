@@ -63,7 +63,7 @@ def make_record(
         protocol=protocol.to_dict(),
         figures=_figures(scores.figures),
         unverified=_figures(scores.unverified),
-        not_measured=not_measured,
+        not_measured={**not_measured, **scores.not_measured},
         clips=scores.clips,
         pictures=dict(
             measured=len(measured),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from colorization.evaluation.measures import color_distribution_consistency, is_gray, measure_pair
+from colorization.evaluation.measures import SSIM_WINDOW, color_distribution_consistency, is_gray, measure_pair
 from colorization.evaluation.pairs import Pairing
 from colorization.evaluation.protocols import Protocol
 from colorization.evaluation.statistics import bootstrap_means, frechet_distance, frechet_interval, full_rank_count
@@ -47,6 +47,7 @@ class Scores:
         unreadable: (path, reason).
         misshapen: (prediction, reason).
         gray: predictions without colour; they count.
+        not_measured: figures that so few pictures have not, and why.
         suffixes: how many predictions there are of each kind of file.
         clips: per clip, the film's figures.
     """
@@ -57,6 +58,7 @@ class Scores:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     misshapen: list[tuple[str, str]] = field(default_factory=list)
     gray: list[str] = field(default_factory=list)
+    not_measured: dict[str, str] = field(default_factory=dict)
     suffixes: Counter = field(default_factory=Counter)
     clips: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -86,6 +88,9 @@ class _Pairs(Dataset):
         elif pred.shape != truth.shape:
             wanted = ' or '.join(dict.fromkeys(f'{shape[2]} x {shape[1]}' for shape in (original.shape, truth.shape)))
             return dict(result, misshapen=f'{pred.shape[2]} x {pred.shape[1]} pixels, expected {wanted}')
+        if min(truth.shape[1:]) < SSIM_WINDOW:
+            size = f'{truth.shape[2]} x {truth.shape[1]} pixels'
+            return dict(result, misshapen=f'{size}; SSIM needs at least {SSIM_WINDOW} on each side')
         return dict(
             result,
             numbers=measure_pair(pred, truth),
@@ -134,8 +139,17 @@ class _FeatureBank:
 
 
 def _deviate(name: str, draws: dict[str, np.ndarray]) -> np.ndarray:
-    """Return how far the mean over predictions is from that over photographs, in every draw of a bootstrap."""
-    return np.abs(draws[name] - draws[f'{name}_truth'])
+    """Return the mean over predictions less that over photographs, in every draw of a bootstrap."""
+    return draws[name] - draws[f'{name}_truth']
+
+
+def _fold(low: float, high: float) -> tuple[float, float]:
+    """Return the interval of |d| from that of d.
+
+    Quantiles of |d| itself would lie above it where d is near 0: every draw is off to one side or the other.
+    """
+    ends = sorted((abs(low), abs(high)))
+    return (0.0 if low <= 0 <= high else ends[0]), ends[1]
 
 
 def _no_progress(items: Iterable, label: str) -> Iterable:
@@ -229,9 +243,12 @@ def score_pairs(
         for name in ('CF', 'CF_abs'):
             means[f'{name}_delta'] = Figure(
                 means[f'{name}_delta'].value,
-                *interval(partial(_deviate, name)),
+                *_fold(*interval(partial(_deviate, name))),
             )
-    for bank in banks if len(numbers) > 1 else ():
+    for bank in banks:
+        if len(numbers) < 2:
+            scores.not_measured[bank.network.figure] = 'needs at least 2 pictures'
+            continue
         means[bank.network.figure] = bank.figure(frechet_resamples, seed, progress)
     for name, figure in means.items():
         (scores.unverified if name in unverified else scores.figures)[name] = figure

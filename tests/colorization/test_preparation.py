@@ -124,6 +124,9 @@ def test_too_few_and_none(tmp_path, make_photos, capsys):
     assert not (tmp_path / 'coco-stuff').exists()
     assert prepare.main(['ade20k', str(tmp_path)]) == 2
     assert 'ADEChallengeData2016.zip' in capsys.readouterr().err
+    for name in prepare.NAMES:
+        assert prepare.main([name, str(tmp_path / 'nowhere')]) == 2
+        assert 'nowhere: no such folder' in capsys.readouterr().err
     make_photos(tmp_path / 'faces', 1)
     assert prepare.main(['celeba-hq', str(tmp_path / 'faces')]) == 2  # its copies would become photographs
     assert 'name another folder with --out' in capsys.readouterr().err
@@ -172,7 +175,7 @@ def test_ground_truth_in_all_forms(tmp_path, devkit):
     assert read_validation_synsets(table) == EXPECTED
 
 
-def test_sorting_goes_on_and_moves_nothing_unknown(tmp_path, devkit):
+def test_sorting_goes_on_and_moves_nothing_unknown(tmp_path, devkit, caplog):
     val = tmp_path / 'val'
     val.mkdir()
     for name in [*EXPECTED, 'ILSVRC2012_val_00000009']:
@@ -186,13 +189,26 @@ def test_sorting_goes_on_and_moves_nothing_unknown(tmp_path, devkit):
     assert sort_validation(val, devkit) == (2, 1)
     assert {path.stem: path.parent.name for path in val.glob('*/*')} == EXPECTED
     assert sort_validation(val, devkit) == (0, 3)
+    assert "tells the synsets of 3 images, ImageNet's validation set has 50,000" in caplog.text
+    (val / 'n00000099').mkdir()
+    (val / EXPECTED['ILSVRC2012_val_00000002'] / 'ILSVRC2012_val_00000002.JPEG').rename(
+        val / 'n00000099' / 'ILSVRC2012_val_00000002.JPEG'
+    )
+    with pytest.raises(DataError, match='1 images lie in the folder of another synset'):
+        sort_validation(val, devkit)
 
 
 def test_other_ground_truths_are_refused(tmp_path, devkit):
     (tmp_path / 'a.csv').write_text('a,b\n')
     (tmp_path / 'a.tar').write_bytes(b'no archive')
     (devkit / 'data' / 'ILSVRC2012_validation_ground_truth.txt').write_text('7\n')
-    for path, message in ((tmp_path / 'a.csv', 'does not tell'), (tmp_path / 'a.tar', 'no readable'), (devkit, "'7'")):
+    (tmp_path / 'b.csv').write_bytes(bytes(range(256)))
+    for path, message in (
+        (tmp_path / 'a.csv', 'does not tell'),
+        (tmp_path / 'b.csv', 'b.csv is no table of text'),
+        (tmp_path / 'a.tar', r'no readable archive \([^\n]+\)$'),
+        (devkit, "'7'"),
+    ):
         with pytest.raises(DataError, match=message):
             read_validation_synsets(path)
     with pytest.raises(FileNotFoundError):

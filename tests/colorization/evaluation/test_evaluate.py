@@ -224,6 +224,67 @@ def test_clips(folders, capsys):
     assert 'clip one: CDC on ab' in capsys.readouterr().out
 
 
+def test_a_small_picture_among_others_stops_nothing(folders, capsys):
+    """SSIM has a window of 11 pixels."""
+    for name in ('pred', 'truth'):
+        Image.new('RGB', (40, 9)).save(folders / name / 'small.png')
+    assert run() == 1
+    assert 'small.png: 40 x 9 pixels; SSIM needs at least 11' in capsys.readouterr().err
+    assert read_record(folders / 'record.json')['pictures']['measured'] == 6
+
+
+def test_one_picture_has_no_frechet_distance(folders, monkeypatch, capsys):
+    from colorization.metrics import networks
+
+    class Means(torch.nn.Module):
+        kind, figure, dim = 'inception', 'FID', 3
+
+        def __init__(self, path):
+            super().__init__()
+            self.weights = networks.NetworkWeights('x', '0' * 64, True)
+
+        def forward(self, rgb):
+            return rgb.float().mean(dim=(2, 3))
+
+    monkeypatch.setattr(networks, 'Inception', Means)
+    for path in sorted((folders / 'pred').iterdir())[1:]:
+        path.unlink()
+    assert run('--inception', 'any.pth') == 1
+    record = read_record(folders / 'record.json')
+    assert 'FID' not in record['figures'] and record['not_measured']['FID'] == 'needs at least 2 pictures'
+
+
+def test_intervals_hold_their_values(folders):
+    """Quantiles of |d| would lie above a d near 0."""
+    for index, path in enumerate(sorted((folders / 'truth').iterdir())):
+        rgb = np.array(Image.open(path).convert('RGB')).astype(float)
+        gray = rgb.mean(axis=2, keepdims=True)
+        rgb = gray + (rgb - gray) * (0.9 if index % 2 else 1.1)
+        Image.fromarray(rgb.clip(0, 255).round().astype(np.uint8)).save(folders / 'pred' / path.name)
+    assert run() == 0
+    figures = read_record(folders / 'record.json')['figures']
+    for name, figure in figures.items():
+        assert figure['low'] <= figure['value'] <= figure['high'], name
+    assert figures['CF_delta']['low'] == 0 < figures['CF_delta']['high']
+
+
+def test_a_record_that_cannot_be_written_costs_no_figures(folders, monkeypatch, capsys):
+    from colorization.evaluation import record
+
+    def fail(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(record, 'write_record', fail)
+    assert run() == 2
+    told = capsys.readouterr()
+    assert 'PSNR_ab' in told.out and 'no record was kept' in told.err and not (folders / 'record.json').exists()
+
+
+def test_a_device_that_is_not_there(folders, capsys):
+    assert run('--device', 'nonsense') == 2
+    assert '--device nonsense cannot be used' in capsys.readouterr().err
+
+
 # --- tables
 
 

@@ -93,7 +93,8 @@ class GlobalWindowBlock(SwinTransformerBlock):
     ):
         # a resolution of one window: the size of the map that comes decides
         super().__init__(dim, window_size, num_heads, window_size=window_size, mlp_ratio=mlp_ratio, drop_path=drop_path)
-        self.attn: GlobalWindowAttention = GlobalWindowAttention(dim, num_heads, window_size, grid)
+        attention: Any = GlobalWindowAttention(dim, num_heads, window_size, grid)
+        self.attn = attention
 
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
@@ -101,7 +102,8 @@ class GlobalWindowBlock(SwinTransformerBlock):
         below, right = -height % rows, -width % columns
         padded = F.pad(x, (0, 0, 0, right, 0, below))
         windows = window_partition(padded, self.window_size).flatten(1, 2)  # (B * W, rows * columns, C)
-        windows = self.attn.attend(windows, x).unflatten(1, self.window_size)
+        attention: Any = self.attn
+        windows = attention.attend(windows, x).unflatten(1, self.window_size)
         return window_reverse(windows, self.window_size, height + below, width + right)[:, :height, :width]
 
 
@@ -118,9 +120,10 @@ class GLHTransformer(SwinTransformer):
 
     def __init__(self, grids: Sequence[int] = GRIDS, **kwargs: Any):
         super().__init__(**kwargs)
-        if len(grids) != len(self.layers):
-            raise ValueError(f'expected a grid for each of {len(self.layers)} stages, got {tuple(grids)}')
-        for stage, grid in zip(self.layers, grids, strict=True):
+        stages: Any = self.layers
+        if len(grids) != len(stages):
+            raise ValueError(f'expected a grid for each of {len(stages)} stages, got {tuple(grids)}')
+        for stage, grid in zip(stages, grids, strict=True):
             for index in range(0, len(stage.blocks), 2):
                 block = stage.blocks[index]
                 stage.blocks[index] = GlobalWindowBlock(
@@ -156,7 +159,9 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def glh_tiny(pretrained: bool = False, **kwargs: Any) -> GLHTransformer:
     """GLH-Transformer as in ColorFormer: the widths, depths and heads of Swin-T."""
-    args = dict(patch_size=4, window_size=7, embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
+    args: dict[str, Any] = dict(
+        patch_size=4, window_size=7, embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)
+    )
     args.update(kwargs)
     out_indices = args.pop('out_indices', (0, 1, 2, 3))
     return build_model_with_cfg(

@@ -17,6 +17,9 @@ GAP = 4
 GRID_SIDE = 640  # pixels
 BACKGROUND = 'white'
 INK = 'black'
+# Doubt of a 20th of the places in photographs is below, of as many above: a whole palette is never ruled out, and the
+# picture is to show differences.
+SURE, UNSURE = 0.45, 0.92
 
 
 def draw_sheet(
@@ -103,8 +106,9 @@ def draw_doubt(photo: Photo, doubt: np.ndarray) -> Photo:
 
     Args:
         photo: the photograph, H x W pixels.
-        doubt: (H, W) float in [0, 1].
+        doubt: (H, W) float in [0, 1]; `SURE` and less is gray, `UNSURE` and more yellow.
     """
+    doubt = np.clip((doubt - SURE) / (UNSURE - SURE), 0, 1)
     gray = cv2.cvtColor(to_8_bit(photo.rgb), cv2.COLOR_RGB2GRAY)
     glow = cv2.applyColorMap((doubt * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     return Photo((gray[..., None] * (1 - doubt[..., None]) + glow * doubt[..., None]).round().astype(np.uint8))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorization.sheet import draw_sheet, join_pair
+from colorization.sheet import SURE, UNSURE, draw_doubt, draw_sheet, join_pair
 from dualattn.io.photos import Photo
 from dualattn.io.photos.writing import JPEG_SIDE
 
@@ -51,3 +51,15 @@ def test_pair_is_before_and_after():
 def test_pair_that_no_jpeg_holds_is_made_smaller(tmp_path, shape, expected, dtype):
     photo = Photo(np.full(shape, 100, dtype))
     assert join_pair(photo, photo).pixels.shape == (*expected, 3)
+
+
+def test_doubt_leaves_what_is_sure_gray_and_glows_elsewhere():
+    photo = Photo(np.full((8, 12), 100, np.uint8))
+    doubt = np.zeros((8, 12), np.float32)
+    doubt[:, 4:8] = (SURE + UNSURE) / 2
+    doubt[:, 8:] = 1
+    drawn = draw_doubt(photo, doubt).pixels.astype(int)
+    assert (drawn[:, :4] == 100).all()
+    spread = np.ptp(drawn, axis=2)
+    assert spread[0, 5] > 30 and spread[0, 9] > 60
+    assert drawn[0, 9, 0] > 240  # the bright end of the scale

@@ -1,4 +1,4 @@
-"""Train the rows of a paper's table under a budget of time, and write the table with curves, seeds and spread.
+"""Train the rows of a table, of a paper or our own, under a budget of time; write table and curves with spread.
 
 All rows go on in rounds of equally many iterations, each in a process of its own, until the budget is spent. The same
 command goes on where a former one ended, whether by its budget or by a kill.
@@ -24,12 +24,14 @@ EPILOG = """examples:
   dualattn ablate mpt-3 --budget 2h                    # ten rows on ImageNet, as the config says
   dualattn ablate mpt-4 --budget 40m --small --photos PHOTOS/train --val PHOTOS/val --seeds 2
   dualattn ablate mpt-2 --list                         # the configs of the rows, one a line
+  dualattn ablate losses --budget 4h                   # the losses of the packaged weights, compared
   dualattn ablate mpt-3 --budget 0s                    # the table of what is there
 
 exit codes: 0 the table is written, 1 written, but a row is too short to say anything, 2 a training failed or nothing
 can be run
 """
 TABLES = ('mpt-2', 'mpt-3', 'mpt-4', 'dd-2a', 'dd-2b', 'dd-2c', 'dd-3')
+OWN = ('losses',)  # no paper's, and small as they are
 _UNITS = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400}
 
 
@@ -44,7 +46,9 @@ def parse_duration(text: str) -> float:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ends the process with exit code 2 where it cannot be."""
     parser = CommandParser('ablate', __doc__, EPILOG)
-    parser.add_argument('table', choices=TABLES, help='table of MPT or DDColor')
+    parser.add_argument(
+        'table', choices=[*TABLES, *OWN], help="table of MPT or DDColor, or 'losses': those of the small network"
+    )
     parser.add_argument('--budget', type=parse_duration, metavar='TIME', help='how long, for example 40m or 2h')
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='default: work_dirs/ablate_TABLE')
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='trainings of each row (default: 3)')
@@ -66,6 +70,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--budget is needed: how long may the trainings take, for example 2h?')
     if args.seeds < 1 or args.round < 1:
         parser.error(f'--seeds and --round take at least 1, got {args.seeds} and {args.round}')
+    if args.small and args.table in OWN:
+        parser.error(f'{args.table} is small as it is: leave out --small')
     if args.small and not (args.photos and args.val):
         parser.error('--small needs --photos and --val')
     args.work_dir = args.work_dir or Path('work_dirs', f'ablate_{args.table}')
@@ -117,11 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         summarize,
         to_markdown,
     )
-    from colorization.evaluation.papers import PAPER_TABLES
+    from colorization.evaluation.grids import GRIDS
     from colorization.evaluation.small import write_small_configs
     from dualattn.io.files import write_whole
 
-    paper = PAPER_TABLES[args.table]
+    paper = GRIDS[args.table]
     if args.list:
         print('\n'.join(paper.configs.values()))
         return 0

@@ -254,8 +254,9 @@ def to_markdown(plan: Plan, paper: PaperTable, rows: Sequence[Row], iterations: 
     notes = [
         f'{iterations:,} iterations, seeds {", ".join(map(str, plan.seeds))}; '
         f'options: {" ".join(plan.options) or "none"}.',
-        "The paper's rows are full trainings on ImageNet, ours are not: compare differences, not numbers.",
     ]
+    if paper.columns:
+        notes.append("The paper's rows are full trainings on ImageNet, ours are not: compare differences, not numbers.")
     if len(plan.seeds) > 1:
         notes.append('± is half the range over seeds; rows whose means differ by no more than both share ranks.')
     else:

@@ -8,6 +8,7 @@ import pytest
 from colorization.commands import ablate
 from colorization.evaluation import ablation
 from colorization.evaluation.ablation import AblationError, Plan, read_curve, run_grid, summarize, to_markdown
+from colorization.evaluation.grids import GRIDS, OWN
 from colorization.evaluation.papers import PAPER_TABLES
 
 PAPER = PAPER_TABLES['mpt-4']
@@ -213,6 +214,42 @@ def test_every_row_trains(name, tmp_path, repo_root):
         assert len(unchanged) < len(before) / 4, (row, unchanged)
 
 
+@pytest.mark.slow
+def test_every_loss_of_the_small_network_trains(repo_root):
+    """Each row has the losses of its name and no other, and both optimizers where it has a critic."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    from colorization.systems import PerNetworkOptimWrapperConstructor
+
+    terms = {'palette': 'loss_palette', 'perceptual': 'loss_per', 'critic': 'loss_g', 'colourfulness': 'loss_col'}
+    for row, path in OWN['losses'].configs.items():
+        cfg = Config.fromfile(repo_root / path)
+        cfg.model.generator.encoder_weights = None
+        torch.manual_seed(0)
+        system = MODELS.build(cfg.model).train()
+        entries = cfg.optim_wrapper.to_dict()
+        entries.pop('constructor')
+        optimizers = PerNetworkOptimWrapperConstructor({k: v for k, v in entries.items() if v is not None})(system)
+        inputs = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+        log = system.train_step(dict(inputs=inputs, path=['a', 'b']), optimizers)
+        assert all(value.isfinite() for value in log.values()), row
+        for name, term in terms.items():
+            assert (term in log) == (name in row), (row, term)
+        assert ('loss_gp' in log) == ('penalty' in row)
+
+
+def test_our_own_grid_has_no_column_of_a_paper():
+    plan = Plan('losses', (0, 1), 500, ())
+    found = [
+        ablation.Row(row, dict(PSNR=23.0, CF=20.0, ΔCF=3.0), dict.fromkeys(ablation.METRICS, 0.1), {})
+        for row in OWN['losses'].rows
+    ]
+    text = to_markdown(plan, GRIDS['losses'], found, 1500)
+    assert text.count('| 23.00 ± 0.10 |') == len(OWN['losses'].rows) and 'paper' not in text.lower()
+
+
 @pytest.mark.parametrize(
     'options, message',
     [
@@ -221,6 +258,7 @@ def test_every_row_trains(name, tmp_path, repo_root):
         (['mpt-1', '--budget', '1h'], 'mpt-1'),
         (['mpt-3', '--budget', '1h', '--small'], 'needs --photos and --val'),
         (['mpt-3', '--budget', '1h', '--seeds', '0'], 'at least 1'),
+        (['losses', '--budget', '1h', '--small', '--photos', 'a', '--val', 'b'], 'small as it is'),
     ],
 )
 def test_wrong_arguments(capsys, options, message):

@@ -20,6 +20,7 @@ __all__ = [
     'gray_rgb_from_l',
     'lab_to_rgb',
     'lab_to_rgb_keeping_l',
+    'lab_to_rgb_of_luma',
     'look_up_luminance',
     'luminance_tables',
     'normalize_l',
@@ -35,6 +36,8 @@ _CUBE_FROM = 6 / 29  # below it the cube that turns a response into light goes o
 _LINE_SLOPE = 1 / 7.787
 _LIGHTNESS = PhotoCurve(threshold=0.008856, slope=116 * 7.787, intercept=0.0, scale=116.0, exponent=1 / 3, offset=-16.0)
 _ENCODING = PhotoCurve(threshold=0.0031308, slope=12.92, intercept=0.0, scale=1.055, exponent=1 / 2.4, offset=-0.055)
+_LUMA_STEPS = 26  # halvings of the interval below
+_LUMA_BOUNDS = -60.0, 160.0  # of l, which colours outside sRGB may leave
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager:
@@ -102,6 +105,46 @@ def lab_to_rgb_keeping_l(l: Tensor, ab: Tensor) -> Tensor:
             flat = rgb.transpose(0, 1).reshape(3, -1).index_copy(1, outside, right)
             rgb = flat.view(3, l.shape[0], *l.shape[2:]).transpose(0, 1)
     return rgb.clamp(0, 1)
+
+
+@torch.no_grad()
+def lab_to_rgb_of_luma(luma: Tensor, ab: Tensor, weights: tuple[float, float, float]) -> Tensor:
+    """Join colour to the luma of a film, which stays as it is.
+
+    Luma is a weighted sum of encoded values, Y' = w_r R' + w_g G' + w_b B' (ITU-R BT.601, BT.709), and not the
+    lightness of Lab, so that two colours of one luma may differ in l. Of all colours of this luma the one with these a
+    and b is returned: l is found, by halving, in w . rgb(l, a, b) = Y'.
+
+    Args:
+        luma: (B, 1, H, W) float in [0, 1].
+        ab: (B, 2, H, W) float in Lab units.
+        weights: w_r, w_g and w_b, whose sum is 1.
+
+    Returns:
+        (B, 3, H, W) RGB as sRGB encodes it, of exactly this luma, outside [0, 1] for what sRGB cannot show; float32, or
+        float64 for float64; without a gradient.
+    """
+    dtype = torch.promote_types(torch.promote_types(luma.dtype, ab.dtype), torch.float32)
+    with _without_autocast(luma.device):
+        shape = luma.shape[0], *luma.shape[2:]
+        y = luma.to(dtype).clamp(0, 1).flatten()
+        colors = ab.to(dtype).transpose(0, 1).reshape(2, -1)
+        share = y.new_tensor(weights)[:, None]
+        lowest, highest = _LUMA_BOUNDS
+        l, step = torch.full_like(y, (lowest + highest) / 2), (highest - lowest) / 2
+        for _ in range(_LUMA_STEPS):  # luma grows with l
+            step /= 2
+            l += step * torch.sign(y - (share * _encode(_linear_rgb(l, colors))).sum(dim=0))
+        rgb = _encode(_linear_rgb(l, colors))
+        rgb = rgb + (y - (share * rgb).sum(dim=0))  # what the last step has left, far below a level
+    return rgb.view(3, *shape).transpose(0, 1)
+
+
+def _encode(linear: Tensor) -> Tensor:
+    """Return sRGB of linear RGB, which may lie outside [0, 1]; kornia's curve as a sum, which costs a third."""
+    line = linear.clamp(max=_ENCODING.threshold) * _ENCODING.slope
+    power = linear.clamp(min=_ENCODING.threshold).pow(_ENCODING.exponent) * _ENCODING.scale + _ENCODING.offset
+    return line + power - _ENCODING.threshold * _ENCODING.slope
 
 
 def _linear_rgb(l: Tensor, ab: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ NOT_FOR_INFERENCE = (
     'commands/serve.py',
     'palette.py',
     'photo_onnx.py',
+    'video',
+    'commands/video.py',
     'web.py',
 )
 # Upper bounds that are out of date: the pinned version was run.

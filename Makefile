@@ -15,7 +15,7 @@ STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long docs lint format check-cuda setup setup-transfer clean
+.PHONY: help demo test test-long docs page light lint format check-cuda setup setup-transfer clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | \
@@ -32,6 +32,13 @@ test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photo
 
 docs: $(STAMPS)/docs  ## build the documentation as a site, strictly, into build/site
 	$(VENV)/bin/python -m mkdocs build --strict
+
+page: docs setup $(STAMPS)/export  ## build the documentation with the page that colorizes in the browser (needs npm)
+	$(VENV)/bin/python -m dualattn export page packaged -o build/site/browser --overwrite
+
+light: setup $(STAMPS)/export  ## build the wheel of dualattn-light, which does without PyTorch, into dist
+	$(VENV)/bin/python -m dualattn export photo packaged -o light/dualattn_light/model --overwrite
+	$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist ./light
 
 lint: setup $(STAMPS)/dev  ## check the code, its formatting and its types with ruff and mypy
 	$(VENV)/bin/ruff check .

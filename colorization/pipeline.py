@@ -143,20 +143,65 @@ class Colorizer:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike | None = None, config: dict[str, Any] | None = None, **kwargs: Any
+        cls,
+        path: str | os.PathLike | None = None,
+        config: dict[str, Any] | None = None,
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **kwargs: Any,
     ) -> 'Colorizer':
         """Load weights; without a path those that ship with the package.
 
         Args:
-            path: a weights file, see `colorization.checkpoints.load_network`.
+            path: a weights file or a folder, see `colorization.checkpoints.load_network`; or 'organization/name' of a
+                repository in Hugging Face's form, which is fetched into huggingface_hub's cache.
             config: the network's description, for files that hold none.
+            revision: a branch, tag or commit of a repository.
+            cache_dir: another cache than huggingface_hub's.
+            local_files_only: take a repository from the cache alone.
+            token: of huggingface_hub; None takes the one that it has, False none.
             kwargs: size, device, dtype, chroma, vividness, hints, reach and like of the class.
 
         Raises:
             FileNotFoundError: there is no such file.
+            HubError: the repository cannot be fetched, and is not in the cache.
             CheckpointError: the file cannot be used.
+            ValueError: what belongs to repositories was given with a file.
         """
+        from colorization.hub import fetch, is_repository
+
+        options = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+        if path is not None and is_repository(path):
+            path = fetch(os.fspath(path), **options)  # type: ignore[arg-type]  # a dict of several types
+        elif given := [name for name, value in options.items() if value not in (None, False)]:
+            raise ValueError(f'{", ".join(given)} belongs to a repository on the hub; {path or "the default"} is none')
         return cls(load_network(default_weights_path() if path is None else path, config), **kwargs)
+
+    def save_pretrained(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Write the network as a folder in Hugging Face's form, which `from_pretrained` reads.
+
+        Args:
+            folder: where `model.safetensors`, `config.json` and a card, README.md, go.
+            options: half, records, card_license and notes of `colorization.hub.save_folder`, which says what is raised.
+        """
+        from colorization.hub import save_folder
+
+        save_folder(self.network, folder, **options)
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Write the network into a repository, 'organization/name', and return the address of the commit.
+
+        Args:
+            repository: is made where there is none.
+            options: private, token, commit_message, half, records, card_license and notes of `colorization.hub.push`,
+                which says what is raised.
+        """
+        from colorization.hub import push
+
+        return push(self.network, repository, **options)
 
     @overload
     def __call__(self, image: OnePicture, hints: Hints | None = None) -> OnePicture: ...

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from colorization.checkpoints import released_ddcolor
 from colorization.models import build_network
-from dualattn.io.files import write_whole
-from dualattn.io.weights import CheckpointError, check_weights, load_strictly, read_weights
+from dualattn.io.files import hash_file, write_whole
+from dualattn.io.weights import CheckpointError, Weights, check_weights, load_strictly, read_weights
 
 FORMAT = 'dualattn.colorizer/1'
+# a folder in Hugging Face's form: its files, and who made it
+WEIGHTS, CONFIG, LIBRARY = 'model.safetensors', 'config.json', 'dualattn'
 # foreign files: modules with a NAME, `recognises(state)` and `translate(state) -> (state, config)`
 FAMILIES = (released_ddcolor,)
 # Where training and wrappers put the network inside a state dict, the preferred place first.
@@ -98,6 +100,8 @@ def load_network(
         raise FileNotFoundError(f'{path}: no such weights file')
     weights = read_weights(path)
     stored = _read_description(path, weights.meta)
+    if weights.config is not None and weights.config.get('library_name') == LIBRARY:
+        _check_folder(weights, stored)
     tensors = weights.tensors if stored is not None else _strip_prefixes(weights.tensors)
     family = None if stored is not None else next((each for each in FAMILIES if each.recognises(tensors)), None)
     if family is not None:
@@ -138,6 +142,35 @@ def _read_description(path: Path, meta: dict[str, Any]) -> dict[str, Any] | None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f'{path}: the description of its network is broken: {error}') from error
     return config
+
+
+def describe_folder(network: nn.Module, path: Path) -> dict[str, Any]:
+    """Return what `config.json` beside a file of `save_network` says; `load_network` accepts nothing else."""
+    return dict(library_name=LIBRARY, format=FORMAT, network=network.config, sha256=hash_file(path))
+
+
+def _check_folder(weights: Weights, stored: dict[str, Any] | None) -> None:
+    """Compare `config.json` with the weights beside it.
+
+    Raises:
+        CheckpointError: an entry is missing, unknown or of another kind, or it is for other weights.
+    """
+    path, config = weights.path.with_name(CONFIG), weights.config or {}
+    expected = {'library_name': str, 'format': str, 'network': dict, 'sha256': str}
+    wrong = sorted(set(config) ^ set(expected)) + [
+        name for name, kind in expected.items() if name in config and not isinstance(config[name], kind)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f'{path}: expected the entries {", ".join(expected)} and no others; wrong, missing or unknown are '
+            f'{", ".join(wrong)}'
+        )
+    if config['format'] != FORMAT:
+        raise CheckpointError(f"{path}: has the format '{config['format']}', this version reads '{FORMAT}'")
+    if config['network'] != stored:
+        raise CheckpointError(f'{path}: describes another network than {weights.path.name} does; get both again')
+    if config['sha256'] != hash_file(weights.path):
+        raise CheckpointError(f'{path}: is for other weights than {weights.path.name} (sha256); get both again')
 
 
 def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -64,7 +64,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='output file (for one INPUT), folder, or - (default: NAME_color beside it, or the folder colorized)',
     )
-    parser.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
+    parser.add_argument(
+        '--weights',
+        help='weights file, also a released DDColor, or ORGANIZATION/NAME on the hub (default: the packaged ones)',
+    )
     parser.add_argument(
         '--engine', choices=('torch', 'onnx'), default='torch', help='what computes the network (default: torch)'
     )
@@ -327,6 +330,19 @@ def make_settings(args: argparse.Namespace) -> 'Settings':
     )
 
 
+def fetch_weights(weights: str | None) -> str | None:
+    """Return the path of the weights; those of a repository on the hub are fetched into the cache.
+
+    Raises:
+        HubError: they cannot be fetched, and are not in the cache.
+    """
+    if weights is None:
+        return None
+    from colorization.hub import fetch, is_repository
+
+    return str(fetch(weights)) if is_repository(weights) else weights
+
+
 def colorize(args: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code."""
     from PIL import Image
@@ -344,6 +360,7 @@ def colorize(args: argparse.Namespace) -> int:
         if args.hints and len(found.jobs) != 1:
             raise ValueError(f'--hints are for one photograph, {len(found.jobs)} were named; colorize the others apart')
         make_folders(found.jobs)
+        args.weights = fetch_weights(args.weights)
         colorizer = load_colorizer(args)
         settings = make_settings(args)
         manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)

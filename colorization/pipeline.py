@@ -175,7 +175,7 @@ class Colorizer:
 
         options = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
         if path is not None and is_repository(path):
-            path = fetch(os.fspath(path), **options)  # type: ignore[arg-type]  # a dict of several types
+            path = fetch(os.fspath(path), **options)
         elif given := [name for name, value in options.items() if value not in (None, False)]:
             raise ValueError(f'{", ".join(given)} belongs to a repository on the hub; {path or "the default"} is none')
         return cls(load_network(default_weights_path() if path is None else path, config), **kwargs)

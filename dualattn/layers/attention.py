@@ -74,7 +74,11 @@ class SeparableDilatedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, H, W, C) float to the same shape."""
-        return self.proj(separable_dilated_attention(self.qkv(x), self.window_size, self.num_heads, self.scale))
+        return self.proj(self.attend(self.qkv(x)))
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Attend between the projections qkv: (B, H, W, 3C) float; returns (B, H, W, C)."""
+        return separable_dilated_attention(qkv, self.window_size, self.num_heads, self.scale)
 
 
 class FactorizedChannelAttention(nn.Module):
@@ -111,4 +115,8 @@ class FactorizedChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, H, W, C) float to the same shape."""
-        return self.proj(factorized_channel_attention(self.qkv(x), self.num_groups, self.scale))
+        return self.proj(self.attend(self.qkv(x)))
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Attend between the projections qkv: (B, H, W, 3C) float; returns (B, H, W, C)."""
+        return factorized_channel_attention(qkv, self.num_groups, self.scale)

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
-from timm.layers import DropPath, Mlp, get_act_layer, get_norm_layer
-from timm.models import checkpoint_seq, register_notrace_module
+from timm.layers import DropPath, get_act_layer, get_norm_layer
+from timm.models import checkpoint_seq
 from torch import Tensor
 
 from dualattn.layers.attention import FactorizedChannelAttention, SeparableDilatedAttention
+from dualattn.layers.joined import joins_attention, joins_mlp, run_attention, run_mlp
+from dualattn.layers.mlp import PiecewiseMlp
 from dualattn.layers.stem import Downsample
 from dualattn.ops.library import is_transformed
 
@@ -34,47 +36,6 @@ def _make_attention(
         group_dim = head_dim if attn_type == 'fca' else None
         return FactorizedChannelAttention(dim, group_dim, qkv_bias=qkv_bias, separable=attn_type == 'fca', **dd)
     raise ValueError(f'unknown attention {attn_type!r}; expected one of {", ".join(ATTENTION_TYPES)}')
-
-
-@register_notrace_module  # the pieces depend on H and W
-class PiecewiseMlp(Mlp):
-    """timm's Mlp on (..., C) tokens, which a CPU computes piece by piece where no gradient is wanted.
-
-    The hidden map, `mlp_ratio` times as large as the input, then never leaves the cache: on a CPU, writing it costs as
-    much time as the matrix products, and it is the largest tensor of an inference. Half precision stays whole: its map
-    is half as large, and small products cost it more.
-    """
-
-    def __init__(self, in_features: int, hidden_features: int, **kwargs):
-        super().__init__(in_features, hidden_features, **kwargs)
-        # tokens at a time: 1 MiB of hidden float32 values, about the second-level cache of a core
-        self.rows = max(1, 2**18 // hidden_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x: (..., C) float to the same shape."""
-        if (
-            torch.jit.is_scripting()
-            or torch.jit.is_tracing()
-            or torch.compiler.is_compiling()
-            or torch.is_grad_enabled()
-            or x.device.type != 'cpu'
-            or x.element_size() < 4
-            or x.numel() // x.shape[-1] <= self.rows
-        ):
-            return self.fc2(self.act(self.fc1(x)))
-        return self._forward_pieces(x)
-
-    @torch.jit.ignore
-    def _forward_pieces(self, x: Tensor) -> Tensor:
-        first, *others = x.reshape(-1, x.shape[-1]).split(self.rows)
-        head = self.fc2(self.act(self.fc1(first)))
-        # of the first result's kind: under vmap with mapped weights, of an ensemble, it is mapped where x is not
-        out = head.new_empty(x.shape[:-1].numel(), head.shape[-1])
-        targets = out.split(self.rows)
-        targets[0].copy_(head)
-        for source, target in zip(others, targets[1:], strict=True):
-            target.copy_(self.fc2(self.act(self.fc1(source))))
-        return out.view(*x.shape[:-1], head.shape[-1])
 
 
 class ResidualAttention(nn.Module):
@@ -122,7 +83,21 @@ class ResidualAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x: (B, H, W, C) float to the same shape."""
-        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        if torch.jit.is_scripting():
+            x = x + self.drop_path1(self.attn(self.norm1(x)))
+            return x + self.drop_path2(self.mlp(self.norm2(x)))
+        return self._forward_mlp(self._forward_attention(x))
+
+    @torch.jit.unused
+    def _forward_attention(self, x: Tensor) -> Tensor:
+        if joins_attention(x, self.norm1, self.attn, self.drop_path1):
+            return run_attention(x, self.norm1, self.attn)
+        return x + self.drop_path1(self.attn(self.norm1(x)))
+
+    @torch.jit.unused
+    def _forward_mlp(self, x: Tensor) -> Tensor:
+        if joins_mlp(x, self.norm2, self.mlp, self.drop_path2):
+            return run_mlp(x, self.norm2, self.mlp)
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 

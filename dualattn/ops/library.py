@@ -9,6 +9,8 @@ exported programs refer to them.
     fca_backward  grad, qkv, attention -> grad_qkv
     lightness     pixels (H, W, 3) uint8 or uint16 -> l (H, W) float32; CPU only
     join_lightness  l, ab (2, h, W) -> pixels (H, W, 3) uint8 or uint16; CPU only
+
+The operators of dualattn/ops/block.py have their schemas here and all else there.
 """
 
 import ctypes
@@ -29,6 +31,7 @@ from dualattn.ops.build import find_cached_kernels
 __all__ = [
     'LOAD_PROBLEM',
     'cpu_instruction_set',
+    'has_block_kernels',
     'has_cuda_kernels',
     'has_photo_kernels',
     'is_loaded',
@@ -50,6 +53,15 @@ LIBRARY.define('lightness(Tensor pixels, Tensor tables, Tensor curve) -> Tensor'
 LIBRARY.define(
     'join_lightness(Tensor l, Tensor ab, Tensor first, Tensor weights, Tensor space, int halvings, int levels)'
     ' -> Tensor'
+)
+LIBRARY.define(
+    'residual_mlp(Tensor x, Tensor norm_weight, Tensor norm_bias, float eps, Tensor fc1_weight, Tensor fc1_bias,'
+    ' Tensor fc2_weight, Tensor fc2_bias) -> Tensor'
+)
+LIBRARY.define('linear_residual(Tensor x, Tensor weight, Tensor bias, Tensor residual) -> Tensor')
+LIBRARY.define(
+    'norm_project(Tensor x, Tensor norm_weight, Tensor norm_bias, float eps, Tensor pointwise_weight,'
+    ' Tensor pointwise_bias, Tensor depthwise_weight, Tensor depthwise_bias) -> Tensor'
 )
 
 
@@ -330,6 +342,11 @@ def has_cuda_kernels() -> bool:
 def has_photo_kernels() -> bool:
     """Tell whether the compiled library holds those for photographs: one that was built before them does not."""
     return _compiled is not None and hasattr(_compiled, 'dualattn_has_photo')
+
+
+def has_block_kernels() -> bool:
+    """Tell whether the compiled library holds those of a residual block: one that was built before them does not."""
+    return _compiled is not None and hasattr(_compiled, 'dualattn_has_block')
 
 
 def cpu_instruction_set() -> str:

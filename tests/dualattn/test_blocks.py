@@ -4,7 +4,7 @@ import pytest
 import torch
 from timm.layers import Mlp
 
-from dualattn.layers.blocks import PiecewiseMlp
+from dualattn.layers.mlp import PiecewiseMlp
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ namespace avx2_kernels {
 const InstructionSet avx2 = {
     "avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
     &avx2_kernels::kKernels<float>, &avx2_kernels::kKernels<BFloat16>,
-    &avx2_kernels::kPhotoKernels};
+    &avx2_kernels::kPhotoKernels, &avx2_kernels::kBlockKernels};
 
 }  // namespace dualattn::cpu
 

@@ -32,7 +32,7 @@ const InstructionSet avx512 = {
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     },
     &avx512_kernels::kKernels<float>, &avx512_kernels::kKernels<BFloat16>,
-    &avx512_kernels::kPhotoKernels};
+    &avx512_kernels::kPhotoKernels, &avx512_kernels::kBlockKernels};
 
 }  // namespace dualattn::cpu
 

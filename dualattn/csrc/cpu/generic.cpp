@@ -19,6 +19,6 @@ namespace generic_kernels {
 
 const InstructionSet generic = {
     "generic", [] { return true; }, &generic_kernels::kKernels<float>, &generic_kernels::kKernels<BFloat16>,
-    &generic_kernels::kPhotoKernels};
+    &generic_kernels::kPhotoKernels, &generic_kernels::kBlockKernels};
 
 }  // namespace dualattn::cpu

@@ -13,6 +13,8 @@
 
 #include "photo.h"
 
+#include "block.h"
+
 template <class T>
 constexpr Kernels<T> kKernels = {
     sda_forward<T>, sda_backward<T>, fca_sum<T>,        fca_softmax,
@@ -20,3 +22,5 @@ constexpr Kernels<T> kKernels = {
 };
 
 constexpr PhotoKernels kPhotoKernels = {join<uint8_t>, join<uint16_t>, lightness<uint8_t>, lightness<uint16_t>};
+
+constexpr BlockKernels kBlockKernels = {normalize, add_bias_gelu, add_bias_residual, convolve_depthwise};

@@ -83,12 +83,42 @@ struct PhotoKernels {
   void (*lightness16)(const LightnessCall&, const uint16_t* pixels, float* l, int64_t begin, int64_t end);
 };
 
+// Layer normalisation of tokens (tokens, channels).
+struct NormalizeCall {
+  const float *weight, *bias;
+  float eps;
+  int64_t channels;
+};
+
+// A depthwise 3x3 convolution, zeros around each map, over maps (height, width, channels) that stand on one another.
+struct DepthwiseCall {
+  const float* x;        // the rows from `first_row` of the stack on, as far as they are needed
+  const float* weights;  // (9, channels)
+  // (16, channels): what is added to a token by its neighbours: 1 where there is one above, + 2 below, + 4 on the left,
+  // + 8 on the right. The bias of what made x is in it, which x lacks.
+  const float* biases;
+  float* out;  // the whole stack
+  int64_t first_row, height, width, channels;
+};
+
+// What stands between the matrix products of a residual block, float32.
+struct BlockKernels {
+  // work items: tokens
+  void (*normalize)(const NormalizeCall&, const float* x, float* out, int64_t begin, int64_t end);
+  void (*add_bias_gelu)(float* x, const float* bias, int64_t channels, int64_t begin, int64_t end);
+  void (*add_bias_residual)(
+      float* x, const float* bias, const float* residual, int64_t channels, int64_t begin, int64_t end);
+  // work items: rows of the stack
+  void (*convolve_depthwise)(const DepthwiseCall&, int64_t begin, int64_t end);
+};
+
 struct InstructionSet {
   const char* name;
   bool (*runs_here)();
   const Kernels<float>* float32;
   const Kernels<BFloat16>* bfloat16;
   const PhotoKernels* photo;
+  const BlockKernels* block;
 };
 
 extern const InstructionSet generic, avx2, avx512;

@@ -1,5 +1,6 @@
 """Many photographs from file to file: decoding, network and encoding overlap, and none of them ends the run."""
 
+import logging
 import os
 import shutil
 import time
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from colorization.claims import Claims
 from colorization.jobs import Job
 from colorization.pipeline import Colorizer
 from colorization.provenance import mark
@@ -20,11 +23,13 @@ from colorization.sheet import draw_doubt, join_grid, join_pair
 from colorization.tone import is_in_color
 from dualattn.io.files import write_whole
 from dualattn.io.photos import MAX_PIXELS, ImageError, Photo, write_photo
-from dualattn.io.photos.layer import write_layer
+from dualattn.io.photos.layer import LAYERS, subtract, write_layer
 from dualattn.io.photos.messages import collect_messages, printable
 from dualattn.io.photos.photo import to_8_bit
 from dualattn.io.photos.workers import Reading, ReadingPool, read_here
 from dualattn.io.photos.writing import QUALITY
+
+logger = logging.getLogger(__name__)
 
 IF_COLOR = ('skip', 'copy', 'redo')
 DONE, COPIED, IN_COLOR, THERE, FAILED = 'done', 'copied', 'in colour', 'there', 'failed'
@@ -47,6 +52,8 @@ class Settings:
         variants: number of versions on a sheet.
         seed: of the versions.
         jobs: processes that decode ahead, and threads that encode; 0 does one thing after the other in this process.
+        layer_as: what 'layer' is; one of `layer.LAYERS`.
+        batch: photographs that are colorized together, which pays on a GPU; halved where its memory does not suffice.
     """
 
     overwrite: bool = False
@@ -61,6 +68,8 @@ class Settings:
     variants: int = 6
     seed: int = 0
     jobs: int = 0
+    batch: int = 1
+    layer_as: str = 'lab'
 
     def __post_init__(self) -> None:
         if self.if_color not in IF_COLOR:
@@ -69,6 +78,10 @@ class Settings:
             raise ValueError(f'quality must be from 1 to 100, got {self.quality}')
         if self.jobs < 0:
             raise ValueError(f'jobs must be 0 or more, got {self.jobs}')
+        if self.layer_as not in LAYERS:
+            raise ValueError(f'layer_as must be one of {", ".join(LAYERS)}, got {self.layer_as!r}')
+        if self.batch < 1:
+            raise ValueError(f'batch must be 1 or more, got {self.batch}')
 
 
 @dataclass
@@ -90,29 +103,49 @@ class Outcome:
     seconds: float = 0.0
 
 
+@dataclass
+class _Task:
+    """A photograph that was read and is to be colorized.
+
+    Attributes:
+        job: the photograph and its outputs.
+        photo: what was read.
+        said: messages about it.
+        start: when it was first looked at.
+    """
+
+    job: Job
+    photo: Photo
+    said: list[str]
+    start: float
+
+
 def run_jobs(jobs: Sequence[Job], colorizer: Colorizer, settings: Settings) -> Generator[Outcome, None, None]:
     """Colorize photographs, and yield what became of each, in their order.
 
-    Whatever one of them raises is its outcome; only an interruption by the user ends the run. At most 2 * `jobs` + 1
-    photographs are in memory.
+    Whatever one of them raises is its outcome; only an interruption by the user ends the run. At most
+    2 * `jobs` + `batch` + 1 photographs are in memory. Those that another run is at work on are left to it.
     """
-    waiting: deque[tuple[Job, Future[Outcome] | Outcome]] = deque()
+    waiting: deque[Future[Outcome] | Outcome] = deque()
     with ExitStack() as stack:
-        todo = [job for job in jobs if settings.overwrite or not job.is_done]
-        overlaps = settings.jobs > 0 and len(todo) > 1
+        claims = stack.enter_context(Claims())
+        left = sum(settings.overwrite or not job.is_done for job in jobs)
+        overlaps = settings.jobs > 0 and left > 1  # for one, no process is worth its start
         writers = stack.enter_context(ThreadPoolExecutor(settings.jobs)) if overlaps else None
-        readings = _read_ahead(todo, settings, stack)
+        painter = _Painter(colorizer, settings.batch)
         try:
-            for job in jobs:
-                start = time.monotonic()
-                if not settings.overwrite and job.is_done:
-                    waiting.append((job, Outcome(job, THERE)))
-                else:
-                    waiting.append((job, _start(job, next(readings), colorizer, settings, writers, start)))
-                while waiting and (len(waiting) > settings.jobs or isinstance(waiting[0][1], Outcome)):
-                    yield _finish(waiting.popleft()[1])
+            for looked in _look_at(jobs, settings, claims, overlaps, stack):
+                tasks = [task for task in looked if isinstance(task, _Task)]
+                results = iter(painter.paint([_deepened(task.job, task.photo) for task in tasks]))
+                for item in looked:
+                    if isinstance(item, _Task):
+                        waiting.append(_start(item, next(results), colorizer, settings, writers))
+                    else:
+                        waiting.append(item)
+                    while waiting and (len(waiting) > settings.jobs or isinstance(waiting[0], Outcome)):
+                        yield _finish(waiting.popleft(), claims)
             while waiting:
-                yield _finish(waiting.popleft()[1])
+                yield _finish(waiting.popleft(), claims)
         except BaseException:
             if writers is not None:  # what has begun is written whole, the rest not at all
                 writers.shutdown(wait=True, cancel_futures=True)
@@ -125,23 +158,46 @@ def run_job(job: Job, colorizer: Colorizer, settings: Settings | None = None) ->
     return outcome
 
 
-def _read_ahead(jobs: Sequence[Job], settings: Settings, stack: ExitStack) -> Iterator[Reading]:
+def _look_at(
+    jobs: Sequence[Job], settings: Settings, claims: Claims, overlaps: bool, stack: ExitStack
+) -> Iterator[list['_Task | Outcome']]:
+    """Read photographs ahead; yield, in order, `batch` of them at a time with the outcomes that stand between them."""
     options: dict[str, Any] = dict(max_pixels=settings.max_pixels, allow_truncated=settings.allow_truncated)
-    requests = ((job.source, options | dict(page=job.page)) for job in jobs)
-    if not settings.jobs or len(jobs) < 2:  # for one, no process is worth its start
-        return (read_here(path, each) for path, each in requests)
-    return stack.enter_context(ReadingPool(settings.jobs)).read(requests)
+    # what the requests leave out is known here: another run may finish or begin a photograph at any moment
+    begun: deque[tuple[Job, float] | Outcome] = deque()
+
+    def requests() -> Iterator[tuple[Path, dict[str, Any]]]:
+        for job in jobs:
+            start = time.monotonic()
+            if not settings.overwrite and job.is_done:
+                begun.append(Outcome(job, THERE))
+            elif not claims.take(job.target):
+                begun.append(Outcome(job, THERE, '', [f'{printable(job.source)}: another run is at work on it']))
+            elif not settings.overwrite and job.is_done:  # that other run has just given it back
+                claims.give_back(job.target)
+                begun.append(Outcome(job, THERE))
+            else:
+                begun.append((job, start))
+                yield job.source, options | dict(page=job.page)
+
+    if overlaps:
+        readings: Iterator[Reading] = stack.enter_context(ReadingPool(settings.jobs)).read(requests())
+    else:
+        readings = (read_here(path, each) for path, each in requests())
+    looked: list[_Task | Outcome] = []
+    for reading in readings:
+        while isinstance(item := begun.popleft(), Outcome):
+            looked.append(item)
+        looked.append(_judge(*item, reading, settings))
+        tasks = sum(isinstance(each, _Task) for each in looked)
+        if tasks == 0 or tasks >= settings.batch:
+            yield looked
+            looked = []
+    yield [*looked, *(item for item in begun if isinstance(item, Outcome))]
 
 
-def _start(
-    job: Job,
-    reading: Reading,
-    colorizer: Colorizer,
-    settings: Settings,
-    writers: ThreadPoolExecutor | None,
-    start: float,
-) -> 'Future[Outcome] | Outcome':
-    """Colorize what was read, and have it written."""
+def _judge(job: Job, start: float, reading: Reading, settings: Settings) -> '_Task | Outcome':
+    """Tell whether what was read is to be colorized; a photograph in colour may not be."""
     if reading.photo is None:
         return Outcome(job, FAILED, reading.reason, reading.messages, time.monotonic() - start)
     try:
@@ -149,26 +205,86 @@ def _start(
         in_color = photo.pixels.ndim == 3 and settings.if_color != 'redo' and is_in_color(to_8_bit(photo.pixels))
         if in_color and not job.is_named:
             if settings.if_color == 'copy':
-                _copy(job, settings.overwrite)
+                _copy(job, settings)
             return Outcome(job, COPIED if settings.if_color == 'copy' else IN_COLOR, '', said, time.monotonic() - start)
-        if in_color:
-            said.append(f'{printable(job.source)}: is in colour already; it is colorized anew, as it was named')
-        pictures = _make(job, photo, colorizer, settings)
-    except Exception as error:  # of the network or the memory: it is this photograph's, and the next one gets its turn
+    except Exception as error:
         return _failure(job, error, start, reading.messages)
+    if in_color:
+        said.append(f'{printable(job.source)}: is in colour already; it is colorized anew, as it was named')
+    return _Task(job, photo, said, start)
+
+
+class _Painter:
+    """Colorizes several photographs together, fewer where the memory does not suffice.
+
+    Args:
+        colorizer: gives photographs in colour.
+        batch: how many at a time.
+    """
+
+    def __init__(self, colorizer: Colorizer, batch: int):
+        self.colorizer = colorizer
+        self.batch = batch
+
+    def paint(self, photos: Sequence[Photo]) -> list[Photo | Exception]:
+        """Return, for each photograph, what it became or what was raised."""
+        out: list[Photo | Exception] = []
+        while len(out) < len(photos):
+            out += self._paint_together(photos[len(out) : len(out) + self.batch])
+        return out
+
+    def _paint_together(self, photos: Sequence[Photo]) -> Sequence[Photo | Exception]:
+        try:
+            return [self.colorizer(photos[0])] if len(photos) == 1 else self.colorizer(list(photos))
+        except Exception as error:  # of the network or the memory: the next photograph gets its turn
+            if len(photos) == 1:
+                return [error]
+            runs_out = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            # the traceback would keep the tensors of the attempt alive
+            error.__traceback__ = None
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if not runs_out:  # one of them is to blame
+            return [each for photo in photos for each in self._paint_together([photo])]
+        self.batch = max(1, len(photos) // 2)
+        logger.warning(
+            'the memory does not suffice for %d photographs at a time, %d from now on', len(photos), self.batch
+        )
+        return self.paint(photos)
+
+
+def _deepened(job: Job, photo: Photo) -> Photo:
+    """Return a photograph at 16 bits where the colour alone is wanted too, without the metadata that it needs not."""
+    if 'layer' not in job.beside or photo.bit_depth == 16:
+        return photo
+    return replace(photo, pixels=photo.pixels.astype(np.uint16) * 257, alpha=None)
+
+
+def _start(
+    task: _Task,
+    result: Photo | Exception,
+    colorizer: Colorizer,
+    settings: Settings,
+    writers: ThreadPoolExecutor | None,
+) -> 'Future[Outcome] | Outcome':
+    """Make all pictures of a colorized photograph, and have them written."""
+    if isinstance(result, Exception):
+        return _failure(task.job, result, task.start, task.said)
+    try:
+        pictures = _make(task.job, task.photo, result, colorizer, settings)
+    except Exception as error:
+        return _failure(task.job, error, task.start, task.said)
     if writers is None:
-        return _write(job, pictures, settings, said, start)
-    return writers.submit(_write, job, pictures, settings, said, start)
+        return _write(task.job, pictures, settings, task.said, task.start)
+    return writers.submit(_write, task.job, pictures, settings, task.said, task.start)
 
 
-def _make(job: Job, photo: Photo, colorizer: Colorizer, settings: Settings) -> dict[str, Photo]:
+def _make(job: Job, photo: Photo, result: Photo, colorizer: Colorizer, settings: Settings) -> dict[str, Photo]:
     """Return what is written, by the kind of picture; 'target' is the photograph in colour."""
-    deep = photo
-    if 'layer' in job.beside and photo.bit_depth == 8:
-        deep = replace(photo, pixels=photo.pixels.astype(np.uint16) * 257, alpha=None)
-    result = colorizer(deep)
-    pictures = {'layer': result} if 'layer' in job.beside else {}
-    if deep is not photo:
+    pictures: dict[str, Photo] = {}
+    if 'layer' in job.beside:
+        pictures['layer'] = result if settings.layer_as == 'lab' else subtract(result, photo)
+    if result.bit_depth != photo.bit_depth:
         result = replace(photo, pixels=to_8_bit(result.pixels))
     singles = [kind for kind in job.beside if kind[-1].isdigit()]
     wanted = settings.variants if 'variants' in job.beside else len(singles)
@@ -198,8 +314,10 @@ def _write(job: Job, pictures: dict[str, Photo], settings: Settings, said: list[
             if not is_new and not missing:  # another run in the same folder was quicker
                 return Outcome(job, THERE, '', said, time.monotonic() - start)
             for kind, path in missing.items():
-                if kind == 'layer':
+                if kind == 'layer' and settings.layer_as == 'lab':
                     write_layer(pictures[kind], path, settings.overwrite)
+                elif kind == 'layer':
+                    write_photo(pictures[kind], path, settings.overwrite, tiff_compression='deflate')
                 else:
                     write_photo(pictures[kind], path, settings.overwrite, **options)
                 _keep_time(job, path, settings)
@@ -213,12 +331,13 @@ def _write(job: Job, pictures: dict[str, Photo], settings: Settings, said: list[
     return Outcome(job, DONE, '', said + found, time.monotonic() - start)
 
 
-def _copy(job: Job, overwrite: bool) -> None:
+def _copy(job: Job, settings: Settings) -> None:
     """Copy a photograph as it is, under the suffix that it has."""
     target = job.target.with_suffix(job.source.suffix)
-    if overwrite or not target.exists():
-        with write_whole(target, overwrite) as aside:
+    if settings.overwrite or not target.exists():
+        with write_whole(target, settings.overwrite) as aside:
             shutil.copyfile(job.source, aside)
+        _keep_time(job, target, settings)
 
 
 def _keep_time(job: Job, path: Path, settings: Settings) -> None:
@@ -237,5 +356,7 @@ def _failure(job: Job, error: BaseException, start: float, said: Sequence[str] =
     return Outcome(job, FAILED, reason, list(said), time.monotonic() - start)
 
 
-def _finish(item: 'Future[Outcome] | Outcome') -> Outcome:
-    return item if isinstance(item, Outcome) else item.result()
+def _finish(item: 'Future[Outcome] | Outcome', claims: Claims) -> Outcome:
+    outcome = item if isinstance(item, Outcome) else item.result()
+    claims.give_back(outcome.job.target)
+    return outcome

@@ -18,6 +18,7 @@ from dualattn.commands.parser import CommandParser
 if TYPE_CHECKING:
     from colorization.batch import Settings
     from colorization.jobs import Plan
+    from colorization.pipeline import Colorizer
 
 EPILOG = """examples:
   one photograph, with the weights that ship with the package; makes grandma_color.jpg
@@ -98,7 +99,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--format', choices=('png', 'jpg', 'webp', 'tif'), help='of outputs (default: as the input)')
     parser.add_argument('--suffix', default='', help='text added to the name of each output, such as _color')
     parser.add_argument('--compare', action='store_true', help='also write NAME_compare.jpg: before and after')
-    parser.add_argument('--layer', action='store_true', help='also write NAME_layer.tif: the colour alone, 16-bit Lab')
+    parser.add_argument('--layer', action='store_true', help='also write NAME_layer.tif: the colour alone, as a layer')
+    parser.add_argument(
+        '--layer-as',
+        choices=('lab', 'rgba'),
+        default='lab',
+        help='what the layer is: 16-bit Lab for the mode Color, or RGBA that is laid on top as it is (lab)',
+    )
     parser.add_argument('--quality', type=int, default=95, metavar='Q', help='of JPEG and WebP, 1 to 100 (95)')
     parser.add_argument(
         '--tiff-compression', choices=('none', 'lzw', 'deflate'), default='none', help='lossless (none)'
@@ -120,6 +127,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     running = parser.add_argument_group('many photographs')
     running.add_argument(
         '--jobs', type=int, metavar='N', help='processes that read ahead; 0 does one thing after the other (1)'
+    )
+    running.add_argument(
+        '--batch',
+        type=int,
+        metavar='N',
+        help='photographs that the network sees together; halved where memory runs out (16 on a GPU, 1 on a CPU)',
     )
     running.add_argument(
         '--shard', metavar='K/N', help="do the K-th of N parts; 'auto' takes K and N from torchrun or Slurm"
@@ -308,10 +321,11 @@ def plan(args: argparse.Namespace) -> 'Plan':
     return found
 
 
-def make_settings(args: argparse.Namespace) -> 'Settings':
+def make_settings(args: argparse.Namespace, colorizer: 'Colorizer') -> 'Settings':
     """Return how photographs are read and written."""
     from colorization.batch import Settings
     from colorization.checkpoints import default_weights_path
+    from colorization.pipeline import MAX_BATCH
     from colorization.provenance import hash_weights
 
     return Settings(
@@ -327,6 +341,8 @@ def make_settings(args: argparse.Namespace) -> 'Settings':
         variants=args.variants,
         seed=args.seed,
         jobs=1 if args.jobs is None else args.jobs,
+        batch=(MAX_BATCH if colorizer.device.type == 'cuda' else 1) if args.batch is None else args.batch,
+        layer_as=args.layer_as,
     )
 
 
@@ -362,7 +378,7 @@ def colorize(args: argparse.Namespace) -> int:
         make_folders(found.jobs)
         args.weights = fetch_weights(args.weights)
         colorizer = load_colorizer(args)
-        settings = make_settings(args)
+        settings = make_settings(args, colorizer)
         manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)
         jobs = [job for job in found.jobs if not (args.resume and manifest.has_done(job))]
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:

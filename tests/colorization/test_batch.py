@@ -5,12 +5,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from colorization.batch import Settings, run_job, run_jobs
 from colorization.jobs import Job
 from colorization.manifest import Manifest
-from dualattn.io.photos import Photo, read_photo
+from dualattn.io.photos import Photo, read_photo, write_photo
+from dualattn.io.photos.photo import to_8_bit
 from dualattn.io.photos.writing import JPEG_SIDE
 
 
@@ -139,6 +141,108 @@ def test_times_layer_and_provenance(tmp_path):
 
     expected = rgb2lab(np.array([[[120, 60, 40]]]) / 255, illuminant='D50')[0, 0]
     assert (a, b) == pytest.approx(expected[1:], abs=8) and a > 15 and b > 15  # another adaptation to D50
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('is_gray', [False, True])
+def test_layer_that_is_laid_on_top_as_it_is(tmp_path, bits, is_gray):
+    rng = np.random.default_rng(0)
+    scan = rng.integers(0, 1 << bits, (20, 30) if is_gray else (20, 30, 3)).astype(f'uint{bits}')
+    scan[0] = 0
+    write_photo(Photo(scan), tmp_path / 'a.png')
+    result = rng.integers(0, 65536, (20, 30, 3)).astype(np.uint16)
+    result[:, 0] = Photo(scan).rgb[:, 0].astype(np.uint16) * (257 if bits == 8 else 1)  # here there is no colour
+    job = Job(tmp_path / 'a.png', tmp_path / 'b.tif', {'layer': tmp_path / 'b_layer.tif'})
+    assert run_job(job, lambda photo: Photo(result), Settings(layer_as='rgba')).state == 'done'
+    layer = read_photo(job.beside['layer'])
+    assert layer.bit_depth == 16 and (layer.alpha[:, 0] == 0).all()
+    opacity = layer.alpha[..., None] / 65535
+    laid = opacity * layer.pixels + (1 - opacity) * Photo(scan).rgb.astype(float) * (257 if bits == 8 else 1)
+    assert np.abs(laid - result).max() < 2
+    np.testing.assert_array_equal(read_photo(job.target).pixels, to_8_bit(result) if bits == 8 else result)
+
+
+class FakeNetwork:
+    """Colorizes at most so many photographs at a time, and says how many came together."""
+
+    def __init__(self, most, error=None):
+        self.most, self.sizes = most, []
+        self.error = error or torch.OutOfMemoryError('CUDA out of memory')
+
+    def __call__(self, image):
+        photos = image if isinstance(image, list) else [image]
+        self.sizes.append(len(photos))
+        if len(photos) > self.most:
+            raise self.error
+        painted = [paint(photo) for photo in photos]
+        return painted if isinstance(image, list) else painted[0]
+
+
+@pytest.mark.parametrize('count', [0, 2])
+@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory'), MemoryError()])
+def test_batches_are_halved_when_memory_runs_out(jobs, count, error, caplog):
+    network = FakeNetwork(2, error)
+    outcomes = list(run_jobs(jobs, network, Settings(jobs=count, batch=5)))
+    assert [outcome.job for outcome in outcomes] == jobs
+    assert [outcome.state for outcome in outcomes] == ['done', 'done', 'failed', 'done', 'done', 'done']
+    assert network.sizes == [5, 2, 2, 1] and 'does not suffice for 5' in caplog.text
+    for index in (0, 1, 3, 4, 5):
+        assert (read_photo(jobs[index].target).pixels == (100 + index) // 2).all()
+
+
+def test_one_photograph_that_needs_more_than_there_is_fails_alone(jobs):
+    outcomes = list(run_jobs(jobs[:2] + jobs[3:], FakeNetwork(0), Settings(batch=4)))
+    assert [outcome.state for outcome in outcomes] == ['failed'] * 5
+    assert all('out of memory' in outcome.reason for outcome in outcomes)
+
+
+def test_one_photograph_that_the_network_fails_at_costs_the_others_of_its_batch_nothing(jobs):
+    def paint_most(image):
+        photos = image if isinstance(image, list) else [image]
+        if any(photo.pixels[0, 0] == 103 for photo in photos):
+            raise FloatingPointError('infinite colours')
+        return [paint(photo) for photo in photos] if isinstance(image, list) else paint(image)
+
+    outcomes = list(run_jobs(jobs, paint_most, Settings(batch=16)))
+    assert [outcome.state for outcome in outcomes] == ['done', 'done', 'failed', 'failed', 'done', 'done']
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_what_another_run_finishes_first_shifts_no_photograph_to_another_name(jobs, count):
+    """It was read ahead already; the next one must not get its pixels."""
+
+    def paint_slowly(photo):
+        value = int(photo.pixels[0, 0])
+        if value == 100:  # meanwhile the other run makes two others
+            for index in (1, 3):
+                Image.fromarray(np.full((4, 6), 7, np.uint8)).save(jobs[index].target)
+        return paint(photo)
+
+    outcomes = list(run_jobs(jobs, paint_slowly, Settings(jobs=count)))
+    assert [outcome.state for outcome in outcomes] == ['done', 'there', 'failed', 'there', 'done', 'done']
+    for index in (0, 4, 5):
+        assert (read_photo(jobs[index].target).pixels == (100 + index) // 2).all()
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_what_another_run_is_at_work_on_is_left_to_it_until_it_dies(jobs, count):
+    import subprocess
+    import sys
+
+    code = 'import sys, pathlib\nfrom colorization.claims import Claims\nclaims = Claims()\n'
+    code += 'assert all(claims.take(pathlib.Path(name)) for name in sys.argv[1:])\nprint(flush=True)\ninput()'
+    names = [str(jobs[index].target) for index in (0, 4)]
+    with subprocess.Popen([sys.executable, '-c', code, *names], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        outcomes = list(run_jobs(jobs, paint, Settings(jobs=count)))
+        other.kill()
+    assert [outcome.state for outcome in outcomes] == ['there', 'done', 'failed', 'done', 'there', 'done']
+    assert 'another run is at work on it' in outcomes[0].messages[0]
+    outcomes = list(run_jobs(jobs, paint, Settings(jobs=count)))  # its claims have died with it
+    assert [outcome.state for outcome in outcomes] == ['done', 'there', 'failed', 'there', 'done', 'there']
+    assert sorted(path.name for path in jobs[0].target.parent.iterdir()) == [
+        f'{index}.png' for index in (0, 1, 3, 4, 5)
+    ]
 
 
 @pytest.mark.parametrize(('if_color', 'expected'), [('skip', 'in colour'), ('copy', 'copied'), ('redo', 'done')])

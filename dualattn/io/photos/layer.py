@@ -1,4 +1,4 @@
-"""The colour of a photograph alone, as a layer that image editors lay over the scan."""
+"""The colour of a photograph alone, as a layer that image editors lay over the scan: Lab for 'Color', or RGBA."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,7 @@ from dualattn.io.files import write_whole
 from dualattn.io.photos import color_profile
 from dualattn.io.photos.photo import Photo
 
+LAYERS = ('lab', 'rgba')
 LIGHTNESS = 50  # of the layer; the editor takes that of the scan below it
 _CIELAB = 8
 
@@ -40,3 +41,34 @@ def write_layer(photo: Photo, path: str | os.PathLike, overwrite: bool = False) 
     stored[..., 0] = round(LIGHTNESS / 100 * 65535)
     with write_whole(Path(path), overwrite) as aside:
         tifffile.imwrite(aside, stored, photometric=_CIELAB, compression='deflate', predictor=True, metadata=None)
+
+
+def subtract(colored: Photo, scan: Photo) -> Photo:
+    """Return what has to be laid over a scan, in the mode 'Normal', to make it the photograph in colour.
+
+    Of all colours k and opacities a with a k + (1 - a) scan = colored in each channel, those with the least a: where
+    there is no colour the layer is transparent.
+
+    Args:
+        colored: the photograph in colour, at 16 bits.
+        scan: of the same size.
+
+    Returns:
+        The layer, 16 bits, with alpha.
+    """
+    full = 65535.0
+    pixels = np.empty(colored.rgb.shape, np.uint16)
+    alpha = np.empty(pixels.shape[:2], np.uint16)
+    scale = np.float32(full / np.iinfo(scan.pixels.dtype).max)
+    rows = max(1, color_profile.BAND_PIXELS // pixels.shape[1])
+    below, above = scan.rgb, colored.rgb
+    for top in range(0, len(pixels), rows):
+        base = below[top : top + rows].astype(np.float32) * scale
+        change = above[top : top + rows].astype(np.float32) - base
+        room = np.maximum(np.where(change > 0, full - base, base), 1)
+        # rounded up, so that no colour lies beyond the range
+        opacity = np.ceil((np.abs(change) / room).max(axis=-1) * full).clip(0, full)
+        alpha[top : top + rows] = opacity
+        color = base + change * (full / np.maximum(opacity, 1))[..., None]
+        pixels[top : top + rows] = np.rint(color).clip(0, full)
+    return Photo(pixels, alpha, icc_profile=color_profile.srgb_profile(), dpi=scan.dpi)

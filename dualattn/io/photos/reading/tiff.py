@@ -13,7 +13,7 @@ from PIL import Image
 
 from dualattn.io.photos import color_profile, iptc, metadata, xmp
 from dualattn.io.photos.photo import ImageError
-from dualattn.io.photos.reading import raw
+from dualattn.io.photos.reading import bigtiff, raw
 from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha, scale_bits
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, SEPARATED, YCBCR = range(7)
@@ -197,6 +197,7 @@ def _decode(page: Page, source: Source) -> Decoded:
         alpha = None if alpha is None else alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
     elif space == 'LAB':
         pixels = color_profile.adapt_lab(_lab(samples, bits, photometric), _white_point(page))
+        alpha = None if alpha is None else alpha if alpha.dtype == np.uint16 else alpha.astype(np.uint16) * 257
     else:
         pixels = scale_bits(samples, bits)
         if photometric == WHITE_IS_ZERO:
@@ -401,15 +402,9 @@ def _white_point(page: Page) -> tuple[float, float] | None:
 def _metadata(page: Page, source: Source) -> dict:
     """Return EXIF entries, resolution, XMP and IPTC records of a page; a SubIFD has those of its parent."""
     owner = page if page.parent is None else page.parent
-    entries = Image.Exif()
     file = page.tiff.parent
-    if file.is_bigtiff and file.byteorder == '>':
-        source.warn('a BigTIFF in big-endian order: its EXIF entries are left out')
-        exif = dpi = None
-    else:
-        entries.endian, entries.bigtiff = file.byteorder, file.is_bigtiff
-        orientation, exif = metadata.keep_exif(lambda: _load(entries, source, owner), source.path)
-        dpi = metadata.dpi_of_exif(exif, orientation)
+    orientation, exif = metadata.keep_exif(lambda: _load_entries(source, owner), source.path)
+    dpi = metadata.dpi_of_exif(exif, orientation)
     packet = owner.tag(_XMP, None)
     return dict(
         exif=exif,
@@ -419,6 +414,11 @@ def _metadata(page: Page, source: Source) -> dict:
     )
 
 
-def _load(entries: Image.Exif, source: Source, page: Page) -> Image.Exif:
-    entries.load_from_fp(source.file, page.tiff.offset)
+def _load_entries(source: Source, page: Page) -> Image.Exif:
+    file, entries = page.tiff.parent, Image.Exif()
+    if file.is_bigtiff and file.byteorder == '>':
+        entries.load(bigtiff.exif_block(source.file, page.tiff.offset))
+    else:
+        entries.endian, entries.bigtiff = file.byteorder, file.is_bigtiff
+        entries.load_from_fp(source.file, page.tiff.offset)
     return entries

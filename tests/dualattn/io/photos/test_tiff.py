@@ -416,3 +416,79 @@ def test_lab_under_another_white(tmp_path, dtype):
     tifffile.imwrite(tmp_path / 'a.tif', stored, photometric=8, metadata=None, extratags=[white])
     difference = np.abs(read_photo(tmp_path / 'a.tif').pixels / 257 - rgb)
     assert difference.max() <= (10 if dtype == np.uint8 else 1.5) and difference.mean() < 1.5
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('kind', [8, 9])
+@pytest.mark.parametrize('planar', [False, True])
+def test_lab_with_alpha(tmp_path, dtype, kind, planar):
+    lab = RNG.integers(0, 100, (HEIGHT, WIDTH, 4)).astype(dtype)
+    write(tmp_path / 'a.tif', lab, kind, planar, extrasamples=['unassalpha'])
+    write(tmp_path / 'b.tif', lab[..., :3].copy(), kind, planar)
+    found = read_photo(tmp_path / 'a.tif')
+    np.testing.assert_array_equal(found.pixels, read_photo(tmp_path / 'b.tif').pixels)
+    np.testing.assert_array_equal(found.alpha, lab[..., 3].astype(np.uint16) * (257 if dtype == np.uint8 else 1))
+
+
+def _bigtiff(order, pointer):
+    """Write a BigTIFF by hand, 3 x 2 gray pixels with EXIF and GPS; pointers to directories have this type."""
+
+    def directory(start, entries):
+        head, values = struct.pack(order + 'Q', len(entries)), b''
+        behind = start + 8 + 20 * len(entries) + 8
+        for code, kind, count, value in entries:
+            if len(value) > 8:
+                field = struct.pack(order + 'Q', behind + len(values))
+                values += value
+            else:
+                field = value.ljust(8, b'\0')
+            head += struct.pack(order + 'HHQ', code, kind, count) + field
+        return head + bytes(8) + values
+
+    def number(form, *values):
+        return struct.pack(order + form, *values)
+
+    exposure = [(0x829A, 5, 1, number('2I', 1, 125)), (0x9003, 2, 20, b'1950:06:01 12:00:00\0')]
+    place = [(1, 2, 2, b'N\0'), (2, 5, 3, number('6I', 52, 1, 31, 1, 12, 1))]
+    wide = number({4: 'I', 13: 'I', 16: 'Q', 18: 'Q'}[pointer], 0)
+    main = [
+        *((256, 3, 1, number('H', 3)), (257, 3, 1, number('H', 2)), (258, 3, 1, number('H', 8))),
+        *((259, 3, 1, number('H', 1)), (262, 3, 1, number('H', 1)), (271, 2, 11, b'Zeiss Ikon\0')),
+        *((273, 16, 1, number('Q', 16)), (277, 3, 1, number('H', 1)), (278, 3, 1, number('H', 2))),
+        *((279, 16, 1, number('Q', 6)), (282, 5, 1, number('2I', 1200, 1)), (283, 5, 1, number('2I', 600, 1))),
+        *((296, 3, 1, number('H', 2)), (315, 2, 4, b'Oma\0'), (34665, pointer, 1, wide), (34853, pointer, 1, wide)),
+    ]
+    at = 24
+    exif_at = at + len(directory(at, main))
+    place_at = exif_at + len(directory(exif_at, exposure))
+    form = {4: 'I', 13: 'I', 16: 'Q', 18: 'Q'}[pointer]
+    main[-2:] = [(34665, pointer, 1, number(form, exif_at)), (34853, pointer, 1, number(form, place_at))]
+    head = (
+        (b'II' if order == '<' else b'MM')
+        + number('HHH', 43, 8, 0)
+        + number('Q', at)
+        + bytes([0, 50, 100, 150, 200, 250])
+    )
+    return head.ljust(at, b'\0') + directory(at, main) + directory(exif_at, exposure) + directory(place_at, place)
+
+
+@pytest.mark.parametrize('pointer', [4, 13, 16, 18])
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_exif_of_a_bigtiff(tmp_path, order, pointer):
+    (tmp_path / 'a.tif').write_bytes(_bigtiff(order, pointer))
+    found = read_photo(tmp_path / 'a.tif')
+    np.testing.assert_array_equal(found.pixels, [[0, 50, 100], [150, 200, 250]])
+    entries = load_exif(found.exif)
+    assert (entries[271], entries[315], found.dpi) == ('Zeiss Ikon', 'Oma', (1200, 600))
+    if order == '>' or pointer in (4, 13):  # of the others Pillow follows no pointer, which costs no photograph
+        assert entries.get_ifd(34665)[0x9003] == '1950:06:01 12:00:00' and entries.get_ifd(34665)[0x829A] == 1 / 125
+        assert entries.get_ifd(34853)[1] == 'N' and entries.get_ifd(34853)[2] == (52, 31, 12)
+
+
+def test_broken_directories_of_a_bigtiff_end(tmp_path):
+    data = bytearray(_bigtiff('>', 18))
+    at = data.index(struct.pack('>HHQ', 34665, 18, 1)) + 12
+    for target in (0, 16, 24, len(data) - 3, 1 << 40):  # itself, nonsense, nowhere
+        data[at : at + 8] = struct.pack('>Q', target)
+        (tmp_path / 'a.tif').write_bytes(data)
+        assert load_exif(read_photo(tmp_path / 'a.tif').exif)[271] == 'Zeiss Ikon'

@@ -24,7 +24,7 @@ from colorization.tone import is_in_color
 from dualattn.io.files import write_whole
 from dualattn.io.photos import MAX_PIXELS, ImageError, Photo, write_photo
 from dualattn.io.photos.layer import LAYERS, subtract, write_layer
-from dualattn.io.photos.messages import collect_messages, printable
+from dualattn.io.photos.messages import collect_messages, printable, warn
 from dualattn.io.photos.photo import to_8_bit
 from dualattn.io.photos.workers import Reading, ReadingPool, read_here
 from dualattn.io.photos.writing import QUALITY
@@ -341,9 +341,13 @@ def _copy(job: Job, settings: Settings) -> None:
 
 
 def _keep_time(job: Job, path: Path, settings: Settings) -> None:
-    if settings.keep_times:
+    if not settings.keep_times:
+        return
+    try:
         status = os.stat(job.source)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    except OSError as error:  # the source has vanished, or it is a file system without times
+        warn(path, 'has the time of now: %s', error)
 
 
 def _failure(job: Job, error: BaseException, start: float, said: Sequence[str] = ()) -> Outcome:

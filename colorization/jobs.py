@@ -3,8 +3,9 @@
 import glob
 import hashlib
 import os
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -121,13 +122,35 @@ def take_shard(jobs: Sequence[Job], index: int, count: int) -> list[Job]:
     return list(jobs[index - 1 :: count])
 
 
-def split_pages(job: Job, count: int) -> list[Job]:
-    """Return a job for each page of a TIFF, NAME_p001 and so on; the job itself where there is one page."""
+def name_outputs(jobs: Sequence[Job]) -> frozenset[str]:
+    """Return the names of all outputs, as file systems compare them that ignore case."""
+    return frozenset(_folded(path) for job in jobs for path in job.outputs)
+
+
+def split_pages(job: Job, count: int, taken: Collection[str] = ()) -> list[Job]:
+    """Return a job for each page of a TIFF, NAME_p001 and so on; the job itself where there is one page.
+
+    Args:
+        job: the photograph.
+        count: its number of pages.
+        taken: what `name_outputs` says of all jobs: where a page would get such a name, the suffix of the source stands
+            in the names of all pages.
+    """
     if count < 2:
         return [job]
+    stems = (job.target.stem, f'{job.target.stem}{job.source.suffix}', f'{job.target.stem}{job.source.suffix}_page')
+    for stem in stems:
+        jobs = _name_pages(job, count, stem)
+        if not any(_folded(path) in taken for each in jobs for path in each.outputs):
+            break
+    return jobs
+
+
+def _name_pages(job: Job, count: int, stem: str) -> list[Job]:
     jobs = []
+    more = max((len(kind) + 2 for kind in job.beside), default=0)
     for page in range(1, count + 1):
-        target = job.target.with_name(f'{job.target.stem}_p{page:03}{job.target.suffix}')
+        target = _shortened(job.target.with_name(f'{stem}_p{page:03}{job.target.suffix}'), more)
         beside = {kind: path.with_name(f'{target.stem}_{kind}{path.suffix}') for kind, path in job.beside.items()}
         jobs.append(replace(job, target=target, beside=beside, page=page))
     return jobs
@@ -273,8 +296,8 @@ def _name_apart(jobs: list[Job]) -> tuple[list[Job], int]:
 
 
 def _folded(path: Path) -> str:
-    """Return a path as file systems compare it that ignore case, which an output may be moved to."""
-    return os.path.abspath(path).casefold()
+    """Return a path as file systems compare it that ignore case and composition, which an output may be moved to."""
+    return unicodedata.normalize('NFC', os.path.abspath(path)).casefold()
 
 
 def _check_outputs(jobs: list[Job]) -> None:

@@ -10,6 +10,7 @@ COLOR_VARIETY = 1.8  # Lab units: of 94 colour photographs the least varied has 
 _SIDE = 64  # cells along the longer side
 _DECODE_SIDE = 512  # pixels; a larger photograph is thinned out first
 _STEPS, _STEPS_OF_CONTRAST = 14, 8
+_CURVE = 33  # knots of the curve of a tone
 _ROUNDS = 3
 
 
@@ -17,8 +18,9 @@ def measure_variety(rgb: np.ndarray) -> float:
     """Measure how much the colours of a photograph vary where its tone and place say nothing of them.
 
     What a tone, a split tone or a stain gives is a function of lightness, of the contrast inside a cell (an average
-    over an edge lies off the tone's curve) and, smoothly, of the place. That function is fitted to the colours of the
-    cells, robustly; the measure is the deviation of what is left, along its main axis.
+    over an edge lies off the tone's curve) and, smoothly, of the place. The curve over lightness is taken from the
+    pixels, the whole function is then fitted to the colours of the cells, robustly; the measure is the deviation of
+    what is left, along its main axis.
 
     Args:
         rgb: (H, W, 3) uint8 sRGB, or gray (H, W).
@@ -31,6 +33,7 @@ def measure_variety(rgb: np.ndarray) -> float:
     step = max(1, -(-max(rgb.shape[:2]) // _DECODE_SIDE))
     pixels = torch.from_numpy(np.array(rgb[::step, ::step])).permute(2, 0, 1)[None].float() / 255
     l, ab = rgb_to_lab(pixels)
+    ab = _without_tone(l, ab)
     scale = _SIDE / max(l.shape[2:])
     shape = [max(8, round(scale * side)) for side in l.shape[2:]]
     if min(l.shape[2:]) < 8:
@@ -54,6 +57,39 @@ def measure_variety(rgb: np.ndarray) -> float:
         distance = np.hypot(*rest.T)
         weights = np.sqrt(1 / (1 + (distance / (2 * (np.median(distance) + 0.3))) ** 2))
     return float(np.sqrt(max(0.0, np.linalg.eigvalsh(np.cov(rest.T))[1])))
+
+
+def _without_tone(l: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
+    """Subtract from each pixel's colour what is usual at its lightness.
+
+    Done before the cells are averaged: over an edge, the average of a curve is not the curve of the average, and the
+    curves of split tones bend.
+
+    Args:
+        l: (1, 1, H, W) in [0, 100].
+        ab: (1, 2, H, W) in Lab units.
+
+    Returns:
+        (1, 2, H, W) in Lab units.
+    """
+    place = l.flatten().double() * ((_CURVE - 1) / 100)
+    left = place.long().clamp(0, _CURVE - 2)
+    share = (place - left).clamp(0, 1)
+    colors = ab[0].flatten(1).double()
+    # the normal equations of linear interpolation between _CURVE knots are tridiagonal
+    normal, right = torch.zeros(_CURVE, _CURVE, dtype=torch.double), torch.zeros(_CURVE, 2, dtype=torch.double)
+    weights = (1 - share, share)
+    for i in range(2):
+        for j in range(2):
+            sums = torch.zeros(_CURVE, dtype=torch.double).index_add_(0, left, weights[i] * weights[j])
+            at = torch.arange(_CURVE - 1)
+            normal[at + i, at + j] += sums[:-1]
+        right.index_add_(0, left + i, (weights[i] * colors).T)
+    # a few pixels' weight on a smooth curve, for lightnesses that do not occur
+    bend = torch.diff(torch.eye(_CURVE, dtype=torch.double), n=2, dim=0)
+    curve = torch.linalg.solve(normal + 1e-4 * len(place) * bend.T @ bend + 1e-9 * torch.eye(_CURVE), right)
+    usual = curve[left] * weights[0][:, None] + curve[left + 1] * weights[1][:, None]
+    return ab - usual.T.reshape(ab.shape).to(ab.dtype)
 
 
 def is_in_color(rgb: np.ndarray) -> bool:

@@ -296,7 +296,7 @@ def find_shard(text: str | None) -> tuple[int, int]:
 
 def plan(args: argparse.Namespace) -> 'Plan':
     """Decide what becomes which file, on the whole listing, and take the part that is this machine's."""
-    from colorization.jobs import plan_jobs, split_pages, take_shard
+    from colorization.jobs import name_outputs, plan_jobs, split_pages, take_shard
     from dualattn.io.photos import ImageError, count_pages
 
     found = plan_jobs(
@@ -309,12 +309,13 @@ def plan(args: argparse.Namespace) -> 'Plan':
         args.overwrite,
         read_list(args.list),
     )
+    taken = name_outputs(found.jobs)
     found.jobs = take_shard(found.jobs, *find_shard(args.shard))
     if args.pages == 'all':
         jobs = []
         for job in found.jobs:
             try:
-                jobs += split_pages(job, count_pages(job.source))
+                jobs += split_pages(job, count_pages(job.source), taken - name_outputs([job]))
             except ImageError:  # it fails again when it is read, and is reported then
                 jobs.append(job)
         found.jobs = jobs
@@ -367,6 +368,7 @@ def colorize(args: argparse.Namespace) -> int:
 
     from colorization.batch import FAILED, run_jobs
     from colorization.manifest import Manifest
+    from dualattn.io.photos.messages import printable
 
     logging.basicConfig(format='%(message)s')
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
@@ -386,6 +388,7 @@ def colorize(args: argparse.Namespace) -> int:
         return 2
     states: Counter[str] = Counter()
     failed: list[str] = []
+    unrecorded: list[str] = []
     try:
         with logging_redirect_tqdm(), contextlib.closing(run_jobs(jobs, colorizer, settings)) as outcomes:
             for outcome in tqdm(outcomes, total=len(jobs), unit='photo', disable=None):
@@ -396,13 +399,18 @@ def colorize(args: argparse.Namespace) -> int:
                     failed.append(outcome.reason)
                     logging.error('%s', outcome.reason)
                 if manifest is not None:
-                    manifest.add(outcome)
+                    try:
+                        manifest.add(outcome)
+                    except OSError as error:  # a full disk: the photographs that still fit are worth more
+                        unrecorded.append(f'{printable(args.manifest)}: {printable(outcome.job.source)}: {error}')
     except KeyboardInterrupt:
         print('colorize: stopped; run the same command again to go on', file=sys.stderr)
         return 130
     report(args, found, states, len(found.jobs) - len(jobs))
     sys.stderr.writelines(f'  {line}\n' for line in failed)
-    return 1 if failed else 0
+    if unrecorded:
+        print(f'{len(unrecorded)} photographs could not be recorded, the first: {unrecorded[0]}', file=sys.stderr)
+    return 1 if failed or unrecorded else 0
 
 
 def report(args: argparse.Namespace, found: 'Plan', states: Counter, resumed: int) -> None:

@@ -245,6 +245,15 @@ def test_what_another_run_is_at_work_on_is_left_to_it_until_it_dies(jobs, count)
     ]
 
 
+def test_time_of_a_photograph_that_vanishes_meanwhile_is_missed_and_no_more(jobs):
+    def paint_and_lose(photo):
+        jobs[0].source.unlink()
+        return paint(photo)
+
+    outcome = run_job(jobs[0], paint_and_lose, Settings(keep_times=True))
+    assert outcome.state == 'done' and 'time of now' in outcome.messages[0] and jobs[0].target.exists()
+
+
 @pytest.mark.parametrize(('if_color', 'expected'), [('skip', 'in colour'), ('copy', 'copied'), ('redo', 'done')])
 def test_colour_photographs_among_the_others(tmp_path, if_color, expected):
     rng = np.random.default_rng(0)

@@ -25,8 +25,10 @@ def measure(suite, *arguments):
 
 def test_folder():
     run = measure(folder, '--photographs', '3', '--side', '48', '--rounds', '1')
-    assert [row.side for row in run.rows] == ['files to files', 'network alone']
-    assert len(folder.judge(run)) == 1
+    assert [row.side for row in run.rows] == ['one run, watched', 'files to files', 'network alone']
+    watched = run.rows[0].figures
+    assert 0 < watched['share_of_colorizer'] <= 1 and watched['tenth_bytes'] > 2**26 and watched['end_bytes'] > 2**26
+    assert len(folder.judge(run)) == 3
 
 
 def test_loaders():

@@ -21,6 +21,8 @@ TONES = {
     'platinum': ((25, 22, 20), (132, 126, 118), (240, 236, 226)),
     'faded': ((85, 70, 60), (165, 150, 125), (235, 225, 195)),
     'green': ((5, 25, 10), (110, 135, 110), (235, 250, 235)),
+    'sepia above cyan': ((10, 25, 45), (125, 128, 120), (250, 232, 200)),  # split tones
+    'cyan above sepia': ((50, 28, 10), (130, 125, 115), (215, 235, 245)),
     'yellowed': ((20, 15, 5), (140, 130, 110), (245, 235, 205)),
 }
 # of photos/val, two that are toned black-and-white photographs themselves

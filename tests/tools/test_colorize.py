@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from colorization.checkpoints import save_network
 from colorization.commands import colorize as command
+from colorization.jobs import Job, name_outputs, split_pages
 from colorization.models import build_network
 from dualattn.io.photos import read_photo
 
@@ -223,6 +225,40 @@ def test_pages_of_a_document(tool, tmp_path):
     assert tree(tmp_path / 'all') == ['doc_p001.tif', 'doc_p002.tif', 'doc_p003.tif']
     means = [read_photo(tmp_path / 'all' / name).pixels.mean() for name in tree(tmp_path / 'all')]
     assert means == sorted(means)
+
+
+def test_pages_never_take_the_name_of_another_photograph(tmp_path):
+    target = tmp_path / 'out' / 'a.tif'
+    document = Job(tmp_path / 'a.tif', target, {'compare': target.with_name('a_compare.jpg')})
+    other = Job(tmp_path / 'A_P002.png', tmp_path / 'out' / 'A_P002.tif')
+    free = split_pages(document, 3)
+    assert [job.target.name for job in free] == ['a_p001.tif', 'a_p002.tif', 'a_p003.tif']
+    jobs = split_pages(document, 3, name_outputs([other]))
+    assert [job.target.name for job in jobs] == ['a.tif_p001.tif', 'a.tif_p002.tif', 'a.tif_p003.tif']
+    assert jobs[1].beside['compare'].name == 'a.tif_p002_compare.jpg' and jobs[1].page == 2
+    long = split_pages(Job(target, target.with_name('a' * 251 + '.tif'), {'compare': target}), 12)
+    names = {path.name for job in long for path in job.outputs}
+    assert len(names) == 24 and max(map(len, names)) <= 255
+
+
+def test_names_that_differ_in_their_composition_alone_become_two(tool, tmp_path):
+    (tmp_path / 'in').mkdir()
+    for name in ('Mu\u0308ller.png', 'M\u00fcller.tif'):  # one letter, written in two ways
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / 'in' / name)
+    assert tool(tmp_path / 'in', '-o', tmp_path / 'out', '--format', 'png') == 0
+    names = [unicodedata.normalize('NFC', path.name) for path in (tmp_path / 'out').iterdir()]
+    assert sorted(names) == ['Müller.png.png', 'Müller.tif.png']
+
+
+def test_a_record_that_cannot_be_written_costs_no_photograph(tool, photos, tmp_path, monkeypatch, capsys):
+    def fill(self, outcome):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('colorization.manifest.Manifest.add', fill)
+    assert tool(photos, '-o', tmp_path / 'out', '--manifest', tmp_path / 'done.jsonl') == 1
+    told = capsys.readouterr()
+    assert 'could not be recorded' in told.err and 'No space left' in told.err and ' 0 failed' in told.out
+    assert any((tmp_path / 'out').iterdir())
 
 
 def test_longest_name_with_a_suffix(tool, tmp_path):

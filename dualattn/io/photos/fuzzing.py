@@ -21,7 +21,8 @@ from PIL import Image
 from dualattn.io.photos.workers import ReadingPool
 
 MAX_PIXELS = 1_000_000  # so that a header that lies is refused
-SECONDS = 20.0  # for a file of a few kilobytes
+SECONDS = 120.0  # for a file of a few kilobytes, the start of its process included, on a machine that is busy
+_SAMPLE = 100  # files between two looks at the memory
 
 
 @dataclass
@@ -33,12 +34,14 @@ class Report:
         decoded: how many gave a photograph all the same.
         reasons: why the others did not, the first words of each, with their number.
         faults: seed and reason of those that ended or hung a process: there must be none.
+        peak_bytes: the most memory that a process which reads ever held; 0 where the system does not tell.
     """
 
     total: int = 0
     decoded: int = 0
     reasons: Counter = field(default_factory=Counter)
     faults: list[tuple[int, str]] = field(default_factory=list)
+    peak_bytes: int = 0
 
 
 def make_seeds() -> dict[str, bytes]:
@@ -86,6 +89,23 @@ def make_seeds() -> dict[str, bytes]:
     seeds['ppm'] = b'P6 32 24 255\n' + rgb.tobytes()
     seeds['pgm-16'] = b'P5 32 24 65535\n' + deep[..., 0].astype('>u2').tobytes()
     seeds['pbm'] = b'P4 32 24\n' + np.packbits(gray > 90, axis=1).tobytes()
+    if imagecodecs.JPEGXL.available:
+        seeds['jxl-rgb'] = imagecodecs.jpegxl_encode(rgb)
+        seeds['jxl-alpha-16'] = imagecodecs.jpegxl_encode(np.dstack([deep, deep[..., :1]]), usecontainer=True)
+        seeds['jxl-loss'] = imagecodecs.jpegxl_encode(rgb, level=90)
+        seeds['jxl-jpeg'] = imagecodecs.jpegxl_encode_jpeg(seeds['jpeg-rgb'], usecontainer=True)
+    lab = np.dstack([gray, rgb[..., 1:] // 4])
+    kinds: dict[str, tuple[np.ndarray, dict]] = {
+        'lab': (lab, dict(photometric=8)),
+        'cmyk-planar-16': (np.moveaxis(np.dstack([deep, deep[..., 0]]), -1, 0), dict(photometric='separated')),
+        '12': (deep[..., 0] >> 4, dict(photometric='minisblack', bitspersample=12)),
+        'palette': (gray >> 2, dict(photometric='palette', colormap=np.repeat(np.arange(256)[None] * 257, 3, axis=0))),
+    }
+    for name, (pixels, options) in kinds.items():
+        buffer = io.BytesIO()
+        layout = dict(planarconfig='separate') if 'planar' in name else {}
+        tifffile.imwrite(buffer, pixels.astype(pixels.dtype), metadata=None, **options, **layout)
+        seeds[f'tiff-{name}'] = buffer.getvalue()
     layouts: dict[str, dict] = {
         'plain': {},
         'planar': dict(planarconfig='separate'),
@@ -110,8 +130,8 @@ def make_seeds() -> dict[str, bytes]:
     return seeds
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Return data with one to three damages: flipped bits, overwritten, cut, doubled, moved or zeroed parts.
+def mutate(data: bytes, rng: random.Random, other: bytes = b'') -> bytes:
+    """Return data with one to three damages: flipped bits, overwritten, cut, doubled, moved, spliced or zeroed parts.
 
     Half of them strike the first 256 bytes, where the headers are. The checksums of a PNG are set right again half of
     the time: else no damage would get behind them.
@@ -122,7 +142,9 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
             break
         at = rng.randrange(min(len(out), 256) if rng.random() < 0.5 else len(out))
         length = rng.choice((1, 1, 2, 4, 16, 64))
-        kind = rng.choice(('flip', 'flip', 'flip', 'byte', 'byte', 'number', 'cut', 'drop', 'double', 'move', 'zero'))
+        kind = rng.choice(
+            ('flip', 'flip', 'flip', 'byte', 'byte', 'number', 'cut', 'drop', 'double', 'move', 'splice', 'zero')
+        )
         if kind == 'flip':
             out[at] ^= 1 << rng.randrange(8)
         elif kind == 'byte':
@@ -141,6 +163,9 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
             del out[at : at + length]
             to = rng.randrange(len(out) + 1)
             out[to:to] = part
+        elif kind == 'splice':  # a part of another file, of its own length
+            start = rng.randrange(len(other)) if other else 0
+            out[at : at + length] = other[start : start + length]
         else:
             out[at : at + length] = bytes(len(out[at : at + length]))
     if out.startswith(b'\x89PNG') and rng.random() < 0.5:
@@ -162,7 +187,7 @@ def make_file(seed: int, seeds: dict[str, bytes]) -> tuple[str, bytes]:
     """Return the name of the photograph that a damaged file was made of, and the file: the same for the same seed."""
     rng = random.Random(seed)
     name = sorted(seeds)[seed % len(seeds)]
-    return name, mutate(seeds[name], rng)
+    return name, mutate(seeds[name], rng, seeds[rng.choice(sorted(seeds))])
 
 
 def fuzz(count: int, first: int = 0, processes: int = 2, allow_truncated: bool = False) -> Report:
@@ -187,8 +212,11 @@ def fuzz(count: int, first: int = 0, processes: int = 2, allow_truncated: bool =
         for seed, reading in enumerate(pool.read(requests()), start=first):
             report.total += 1
             report.decoded += reading.photo is not None
-            if 'has crashed' in reading.reason or 'has not been read within' in reading.reason:
+            faulty = 'has crashed' in reading.reason or 'has not been read within' in reading.reason
+            if faulty:
                 report.faults.append((seed, f'{make_file(seed, seeds)[0]}: {reading.reason}'))
-            elif reading.photo is None:
+            if report.total % _SAMPLE == 0:
+                report.peak_bytes = max(report.peak_bytes, pool.peak_bytes())
+            if not faulty and reading.photo is None:
                 report.reasons[reading.reason.partition(': cannot be read: ')[2][:60]] += 1
     return report

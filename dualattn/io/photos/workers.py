@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import re
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -85,6 +86,10 @@ class ReadingPool:
         while pending:
             yield self._receive(*pending.popleft())
 
+    def peak_bytes(self) -> int:
+        """Return the most memory that one of the processes has held since its start; 0 where the system tells none."""
+        return max(worker.peak_bytes() for worker in self._workers)
+
     def _receive(self, number: int, path: Path) -> Reading:
         worker = self._workers[number]
         try:
@@ -113,6 +118,15 @@ class _Worker:
     def send(self, request: tuple[Path, dict[str, Any]]) -> None:
         with contextlib.suppress(OSError):  # it has died: `_receive` finds that out, and says so
             self.connection.send(request)
+
+    def peak_bytes(self) -> int:
+        """Return what the kernel has counted as the peak of resident memory (proc(5), VmHWM)."""
+        try:
+            status = Path(f'/proc/{self.process.pid}/status').read_text()
+        except OSError:
+            return 0
+        found = re.search(r'VmHWM:\s+(\d+) kB', status)
+        return int(found[1]) * 1024 if found else 0
 
     def stop(self) -> None:
         self.connection.close()

@@ -19,4 +19,5 @@ def test_every_seed_is_a_photograph_and_every_file_the_same_again(tmp_path):
 def test_no_damage_ends_or_hangs_a_process():
     report = fuzz(2000, first=100_000)
     assert report.total == 2000 and report.faults == []
+    assert report.peak_bytes < 1 << 30
     assert report.decoded >= 600  # else the damages would be refused at the door, and tell nothing

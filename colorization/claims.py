@@ -8,7 +8,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows: both runs may then work on one photograph, and the first one to finish writes it
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 _NAME = '.{}.claim'
 

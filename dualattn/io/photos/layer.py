@@ -69,6 +69,6 @@ def subtract(colored: Photo, scan: Photo) -> Photo:
         # rounded up, so that no colour lies beyond the range
         opacity = np.ceil((np.abs(change) / room).max(axis=-1) * full).clip(0, full)
         alpha[top : top + rows] = opacity
-        color = base + change * (full / np.maximum(opacity, 1))[..., None]
+        color = base + change * np.expand_dims(full / np.maximum(opacity, 1), -1)
         pixels[top : top + rows] = np.rint(color).clip(0, full)
     return Photo(pixels, alpha, icc_profile=color_profile.srgb_profile(), dpi=scan.dpi)

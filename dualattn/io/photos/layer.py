@@ -57,12 +57,13 @@ def subtract(colored: Photo, scan: Photo) -> Photo:
         The layer, 16 bits, with alpha.
     """
     full = 65535.0
-    pixels = np.empty(colored.rgb.shape, np.uint16)
-    alpha = np.empty(pixels.shape[:2], np.uint16)
+    height, width = colored.pixels.shape[:2]
+    pixels: np.ndarray = np.empty((height, width, 3), np.uint16)
+    alpha: np.ndarray = np.empty((height, width), np.uint16)
     scale = np.float32(full / np.iinfo(scan.pixels.dtype).max)
-    rows = max(1, color_profile.BAND_PIXELS // pixels.shape[1])
+    rows = max(1, color_profile.BAND_PIXELS // width)
     below, above = scan.rgb, colored.rgb
-    for top in range(0, len(pixels), rows):
+    for top in range(0, height, rows):
         base = below[top : top + rows].astype(np.float32) * scale
         change = above[top : top + rows].astype(np.float32) - base
         room = np.maximum(np.where(change > 0, full - base, base), 1)

@@ -55,6 +55,18 @@ def test_twelve_megapixels_are_judged_on_two_threads():
     assert [goal.is_met for goal in colorizers.judge(run)] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ('device', 'seconds', 'met'), [('cuda', 0.02, [True]), ('cuda:0', 0.03, [False]), ('cpu', 0.02, [])]
+)
+def test_frames_a_second_are_judged_on_a_gpu(device, seconds, met):
+    run = Run(dict(threads=1, device=device), '', '', {}, rows=[])
+    run.rows = [
+        argparse.Namespace(case=dict(photo=photo), side=side, timing=argparse.Namespace(median=seconds), figures={})
+        for photo, side in (('256x256', 'mpt_base'), ('512x512', 'mpt_base'), ('256x256', 'packaged'))
+    ]
+    assert [goal.is_met for goal in colorizers.judge(run)] == met
+
+
 def test_upsampling(tmp_path, make_photos):
     run = measure(upsampling, '--folder', str(make_photos(tmp_path / 'photos', 2, size=(64, 64))), '--factors', '4')
     ours, nearest = run.rows

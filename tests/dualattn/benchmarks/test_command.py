@@ -125,7 +125,8 @@ def test_help_lists_the_suites(declared, capsys):
 
 
 def write_scaling(make_record, make_run, root, quiet=True, complete=True, version='0.1.0', seconds=4.4):
-    run = make_run({((('size', 224),), 'm'): 1.0, ((('size', 448),), 'm'): seconds}, dict(gmacs=5.0), model='m')
+    cases = [(('size', size), ('batch', 1)) for size in (224, 448)]
+    run = make_run({(cases[0], 'm'): 1.0, (cases[1], 'm'): seconds}, dict(gmacs=5.0), model='m')
     run.quiet, run.complete = quiet, complete
     run.load['others'] = 0.0 if quiet else 1.3
     return make_record('scaling', [run], version).write(root)
@@ -136,7 +137,7 @@ def test_page_shows_figures_goals_and_losses(declared, make_record, make_run, tm
     text = page.make_page(tmp_path)
     assert '## The cost of the backbone against the size of the image\n' in text
     assert '### The cost of the backbone against the size of the image: A Processor, 2 cores' in text
-    assert '| 448 | 5.00 | 4.400 | 0.25 x | 1.10 x |' in text
+    assert '| 448 | 1 | 5.00 | 4.400 | 0.25 x | 1.10 x |' in text
     assert '<= 1.25 | 1.10 | met |' in text
     assert '`dualattn benchmark scaling --threads 1 --device cpu --model m`; 0.1.0, torch 2.11.0, 2026-11-30' in text
     write_scaling(make_record, make_run, tmp_path, seconds=8.0)

@@ -90,10 +90,29 @@ def test_operators_are_judged_by_their_worst_stage(make_run):
     assert operators.judge(run) == []
 
 
-def test_scaling_is_by_pixel(make_run):
-    run = make_run({((('size', 224),), 'm'): 1.0, ((('size', 448),), 'm'): 4.4}, dict(gmacs=5.0), model='m')
-    assert [row[3:] for row in scaling.tabulate(run).rows] == [['1.00 x', '1.00 x'], ['0.25 x', '1.10 x']]
+def test_scaling_is_by_pixel_of_all_images(make_run):
+    def case(size, batch):
+        return (('size', size), ('batch', batch)), 'm'
+
+    run = make_run({case(224, 1): 1.0, case(448, 1): 4.4, case(224, 2): 2.2}, dict(gmacs=5.0), model='m')
+    assert [row[4:] for row in scaling.tabulate(run).rows] == [
+        ['1.00 x', '1.00 x'],
+        ['0.25 x', '1.10 x'],
+        ['0.50 x', '1.10 x'],
+    ]
     assert scaling.judge(run)[0].is_met
+    slow = make_run({case(224, 1): 1.0, case(448, 1): 4.4, case(224, 2): 2.6}, dict(gmacs=5.0), model='m')
+    assert not scaling.judge(slow)[0].is_met
+
+
+def test_scaling_is_measured():
+    parser = argparse.ArgumentParser()
+    scaling.add_arguments(parser)
+    args = parser.parse_args(['--sizes', '32', '64', '--batches', '2', '--rounds', '1'])
+    rows = list(scaling.measure(args))
+    assert [(row.case['size'], row.case['batch']) for row in rows] == [(32, 1), (64, 1), (32, 2)]
+    assert rows[1].figures['gmacs'] > 3 * rows[0].figures['gmacs']
+    assert rows[2].figures['gmacs'] == pytest.approx(2 * rows[0].figures['gmacs'])
 
 
 def test_start_up_judges_the_help(make_run):

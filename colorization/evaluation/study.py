@@ -281,7 +281,12 @@ function show() {
     image.src = name;
     image.alt = 'picture ' + (index + 1);
     button.append(image);
-    button.onclick = () => { state.answers[trial] = name; keep(); show(); };
+    button.onclick = event => {
+      if (event.detail > 1) return;  // the second half of a double click would answer the next question
+      state.answers[trial] = name;
+      keep();
+      show();
+    };
     pictures.append(button);
   });
 }

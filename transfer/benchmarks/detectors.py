@@ -1,14 +1,14 @@
 """Whole detectors.
 
 Frames a second on the wall, from an image or a point cloud in memory to boxes and masks, with random weights, at batch
-1: as many proposals reach the second stage of a two-stage detector as with trained ones, but fewer masks are drawn.
+1: as many proposals reach the second stage of a two-stage detector as with trained ones, but fewer masks are drawn. The
+paper's are those of MPT Table XII, CenterPoint on nuScenes.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualattn.benchmarks.configs import find_configs
@@ -18,12 +18,29 @@ from dualattn.benchmarks.timing import time_interleaved
 
 if TYPE_CHECKING:
     import torch
+    from mmengine.config import Config
 
 CONFIGS = dict(
     det=['mask_rcnn_dualattn_t'],
-    det3d=['second_second_kitti_3class', 'second_dualattn_kitti_3class', 'second_dualattn_light_kitti_3class'],
+    det3d=[
+        'second_second_kitti_3class',
+        'second_dualattn_kitti_3class',
+        'second_dualattn_light_kitti_3class',
+        'centerpoint_voxel01_second_nus',
+        'centerpoint_voxel01_dualattn_nus',
+        'centerpoint_pillar02_second_nus',
+        'centerpoint_pillar02_dualattn_nus',
+    ],
 )
-POINTS = 18_000  # of a KITTI frame, within the camera's view
+# frames a second on a V100, MPT Table XII
+PAPER = dict(
+    centerpoint_voxel01_second_nus=14,
+    centerpoint_voxel01_dualattn_nus=21,
+    centerpoint_pillar02_second_nus=11,
+    centerpoint_pillar02_dualattn_nus=17,
+)
+FRONT_POINTS = 18_000  # of a KITTI frame, within the camera's view
+ROUND_POINTS = 250_000  # of ten sweeps of nuScenes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rounds', type=int, default=5, help='timed rounds; each runs every side once')
 
 
-def build_detector(path: Path, device: str) -> torch.nn.Module:
+def build_detector(cfg: Config, device: str) -> torch.nn.Module:
     """Build the detector of a config, without reading weights."""
-    from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
-    cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
-    cfg.model.backbone.pop('init_cfg', None) if 'backbone' in cfg.model else None
+    for name in ('backbone', 'pts_backbone'):
+        if name in cfg.model:
+            cfg.model[name].pop('init_cfg', None)
     return MODELS.build(cfg.model).to(device).eval()
 
 
@@ -58,33 +75,52 @@ def make_image(shape: list[int]) -> dict:
     return dict(inputs=[image], data_samples=[sample])
 
 
-def make_cloud() -> dict:
-    """Return one point cloud as a loader hands it over: points (N, 4) in metres within KITTI's range, and intensity."""
+def make_cloud(cfg: Config) -> dict:
+    """Return one point cloud as a loader hands it over: points (N, 3 + features), in metres within the config's range.
+
+    It lies before the scanner, as KITTI's in the camera's view, or all around it, as nuScenes' sweeps; the features,
+    intensity and age of a point, are in [0, 1].
+    """
     import torch
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 
-    low, high = torch.tensor([0.0, -40.0, -3.0, 0.0]), torch.tensor([70.4, 40.0, 1.0, 1.0])
+    limits = cfg.model.data_preprocessor.voxel_layer.point_cloud_range
+    encoder = cfg.model.get('pts_voxel_encoder', cfg.model.get('voxel_encoder'))
+    dims = encoder.get('in_channels', encoder.get('num_features', 4))
+    low, high = torch.tensor(limits[:3], dtype=torch.float32), torch.tensor(limits[3:], dtype=torch.float32)
+    is_round = bool(low[0] < 0)
+    count = ROUND_POINTS if is_round else FRONT_POINTS
+    points = torch.rand(count, dims, generator=torch.Generator().manual_seed(0))
     # a scanner sees most of its points near by
-    spread = torch.rand(POINTS, 4, generator=torch.Generator().manual_seed(0)) ** torch.tensor([2.0, 1.0, 1.0, 1.0])
+    if is_round:
+        distance, angle = high[0] * points[:, 0] ** 2, 2 * torch.pi * points[:, 1]
+        flat = torch.stack([distance * angle.cos(), distance * angle.sin()], dim=1)
+        points = torch.cat([flat, low[2] + (high[2] - low[2]) * points[:, 2:3], points[:, 3:]], dim=1)
+    else:
+        points[:, :3] = low + (high - low) * points[:, :3] ** torch.tensor([2.0, 1.0, 1.0])
     sample = Det3DDataSample(metainfo=dict(box_type_3d=LiDARInstance3DBoxes))
-    return dict(inputs=dict(points=[low + (high - low) * spread]), data_samples=[sample])
+    return dict(inputs=dict(points=[points]), data_samples=[sample])
 
 
-def make_sides(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
-    """Build all detectors; each side is one frame.
+def make_sides(args: argparse.Namespace) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """Build all detectors; each side is one frame. Also returns their parameters.
 
     Raises:
         ValueError: an unknown config.
     """
     import torch
+    from mmengine.config import Config
 
     from dualattn.matmul import fast_matmul, find_product
 
     sides: dict[str, Callable[[], object]] = {}
     paths = [(folder, path) for folder in CONFIGS for path in find_configs(folder, getattr(args, folder))]
+    parameters = {}
     for folder, path in paths:
-        detector = build_detector(path, args.device)
-        frame = make_image(args.shape) if folder == 'det' else make_cloud()
+        cfg = Config.fromfile(path)
+        detector = build_detector(cfg, args.device)
+        parameters[path.stem] = sum(value.numel() for value in detector.parameters())
+        frame = make_image(args.shape) if folder == 'det' else make_cloud(cfg)
         product = find_product(detector, max(args.shape))
 
         @torch.inference_mode()
@@ -95,14 +131,14 @@ def make_sides(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
                 torch.cuda.synchronize()
 
         sides[path.stem] = run
-    return sides
+    return sides, parameters
 
 
 def measure(args: argparse.Namespace) -> Iterator[Row]:
     """Time one frame through each detector in turn."""
-    sides = make_sides(args)
+    sides, parameters = make_sides(args)
     for name, timing in time_interleaved(sides, args.rounds, warm_up=1, clock='wall').items():
-        yield Row({}, name, timing, dict(frames_per_second=1 / timing.median))
+        yield Row({}, name, timing, dict(frames_per_second=1 / timing.median, parameters=parameters[name]))
 
 
 def tabulate(run: Run) -> Table:
@@ -112,10 +148,19 @@ def tabulate(run: Run) -> Table:
             row.side,
             f'{row.figures["frames_per_second"]:.2f}',
             f'{row.timing.median:.3f} ({row.timing.quartiles[0]:.3f} to {row.timing.quartiles[1]:.3f})',
+            f'{row.figures["parameters"] / 1e6:.2f} M' if 'parameters' in row.figures else '',
+            str(PAPER.get(row.side, '')),
         ]
         for row in run.rows
     ]
-    return Table(['detector', 'frames a second', 'seconds (quartiles)'], rows)
+    heading = [
+        'detector',
+        'frames a second',
+        'seconds (quartiles)',
+        'parameters',
+        'frames a second in the paper (V100)',
+    ]
+    return Table(heading, rows)
 
 
 def judge(run: Run) -> list[Goal]:

@@ -1,8 +1,8 @@
 """The rows of the papers' tables of colourization, as they are printed, errors included."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ['PAPER_TABLES', 'PaperTable']
+__all__ = ['PAPER_TABLES', 'PaperTable', 'parse_rows']
 
 # heading in the papers -> name of the figure in a record. Their CF is the variant with absolute opponent colours.
 COLUMNS = {'FID': 'FID', 'CF': 'CF_abs', 'ΔCF': 'CF_abs_delta', 'PSNR': 'PSNR'}
@@ -19,6 +19,8 @@ class PaperTable:
         rows: method -> protocol -> numbers, in the order of `columns`; None where the paper has a dash.
         configs: the config of this repository for a row, where there is one.
         refused: why a row has none.
+        figures: of the columns of recognition, the ends of the names of those figures of a record whose mean stands
+            there, and what it is multiplied by.
     """
 
     title: str
@@ -27,9 +29,11 @@ class PaperTable:
     rows: dict[str, dict[str, tuple[float | None, ...]]]
     configs: dict[str, str]
     refused: dict[str, str]
+    figures: dict[str, tuple[tuple[str, ...], float]] = field(default_factory=dict)
 
 
-def _parse(text: str, protocols: tuple[str, ...], width: int) -> dict[str, dict[str, tuple[float | None, ...]]]:
+def parse_rows(text: str, protocols: tuple[str, ...], width: int) -> dict[str, dict[str, tuple[float | None, ...]]]:
+    """Read rows of 'NAME | NUMBERS | NUMBERS': a group of numbers for each protocol, '-' for none."""
     rows = {}
     for line in text.strip().splitlines():
         name, *cells = (cell.strip() for cell in line.split('|'))
@@ -50,7 +54,7 @@ def _table(
     refused: dict[str, str] | None = None,
 ) -> PaperTable:
     names, headings = tuple(protocols.split()), tuple(columns.split())
-    return PaperTable(title, names, headings, _parse(text, names, len(headings)), configs or {}, refused or {})
+    return PaperTable(title, names, headings, parse_rows(text, names, len(headings)), configs or {}, refused or {})
 
 
 _ABLATIONS = 'configs/colorize/ablations/'

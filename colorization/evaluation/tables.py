@@ -32,6 +32,53 @@ def _cell(figure: dict[str, Any] | None) -> str:
     return text if figure['low'] is None else f'{text} [{figure["low"]:.2f}, {figure["high"]:.2f}]'
 
 
+def _find_number(record: dict[str, Any], ends: Sequence[str], factor: float) -> dict[str, Any] | None:
+    """Return the mean of the figures whose names end so, as a cell takes it; None where one is missing."""
+    found = [next((figure for name, figure in record['figures'].items() if name.endswith(end)), None) for end in ends]
+    values = [figure['value'] for figure in found if figure is not None]
+    return dict(value=factor * sum(values) / len(ends), low=None) if len(values) == len(ends) else None
+
+
+def make_recognition_table(records: Sequence[dict[str, Any]], paper: PaperTable) -> Table:
+    """Put records of `dualattn test` beside a paper's table of recognition.
+
+    Raises:
+        ValueError: two records have one name, one is of a colorizer, or has no figure of this table.
+    """
+    rows = []
+    for name, groups in paper.rows.items():
+        numbers = groups[paper.protocols[0]]
+        rows.append((f'{name} (paper)', *(_DASH if number is None else f'{number:g}' for number in numbers)))
+    notes = [
+        f'{paper.protocols[0]}; FLOPs of ours by `dualattn flops`, frames a second by `dualattn benchmark detectors`.'
+    ]
+    names = [record['name'] for record in records]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f'two records of {twice.pop()}; give one of them another --name')
+    for record in records:
+        cells: dict[str, dict[str, Any] | None] = {
+            column: _find_number(record, *paper.figures[column]) for column in paper.columns if column in paper.figures
+        }
+        if not any(cells.values()):
+            known = ', '.join(list(record['figures'])[:5]) or 'none'
+            raise ValueError(f'{paper.title}: the record of {record["name"]} has no figure of it; it has {known}')
+        parameters = record.get('network', {}).get('parameters')
+        if parameters:
+            cells['Params'] = dict(value=parameters / 1e6, low=None)
+        rows.append((record['name'], *(_cell(cells.get(column)) for column in paper.columns)))
+        notes.append(f'{record["name"]}: {record["protocol"].get("description")}.')
+        if not record['pictures'].get('complete'):
+            notes.append(f'{record["name"]}: incomplete; not comparable')
+    return Table(
+        title=paper.title,
+        groups=('', *(paper.protocols[0] for _ in paper.columns)),
+        headings=('method', *paper.columns),
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
 def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = None) -> Table:
     """Arrange records by method and protocol, the papers' rows above ours.
 
@@ -44,6 +91,8 @@ def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = Non
         ValueError: two records are of one method under one protocol; there are neither records nor a paper; or a
             record's protocol has the name of another one, or is no column of the paper's table.
     """
+    if paper is not None and paper.figures:
+        return make_recognition_table(records, paper)
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     notes = []
     for record in records:

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.runner import Runner
 
 from dualattn.engine.protocol import describe_protocol
+from dualattn.engine.wrappers import unwrap
 from dualattn.io.files import hash_file
 from dualattn.io.records import KIND, VERSION, describe_versions
 
@@ -85,6 +86,7 @@ def make_test_record(
         unverified=unverified,
         not_measured=missing,
         **describe_data(runner.test_dataloader.dataset),
+        network=dict(parameters=sum(value.numel() for value in unwrap(runner.model).parameters())),
         weights=weights,
         settings=dict(settings or {}),
         versions=describe_versions(_LIBRARIES),

@@ -358,3 +358,50 @@ def test_records_that_cannot_be_compared(folders, capsys):
     assert 'has no column for pred (folder)' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         tables.main([])
+
+
+def test_tables_of_recognition(folders, capsys):
+    figures = {'coco/bbox_mAP': 0.4831, 'coco/bbox_mAP_50': 0.7, 'coco/segm_mAP': 0.432}
+    record = dict(
+        kind='dualattn.evaluation',
+        version=1,
+        name='mine',
+        protocol=dict(name=None, description='5,000 samples of COCO'),
+        figures={name: dict(value=value, low=None, high=None) for name, value in figures.items()},
+        unverified={},
+        pictures=dict(measured=5000, complete=True),
+        network=dict(parameters=47_500_000),
+    )
+    (folders / 'coco.json').write_text(json.dumps(record))
+    assert tables.main(['coco.json', '--beside', 'mpt-10']) == 0
+    text = capsys.readouterr().out
+    assert '| Dual-Attention-T (paper) | 47.5 | 281 | 48.3 | 43.2 |' in text
+    assert '| mine | 47.50 | - | 48.31 | 43.20 |' in text and '5,000 samples of COCO' in text
+    assert tables.main(['coco.json', 'coco.json', '--beside', 'mpt-10']) == 2
+    assert tables.main(['coco.json', '--beside', 'mpt-5']) == 2
+    assert 'has no figure of it; it has coco/bbox_mAP' in capsys.readouterr().err
+    aps = {f'NuScenes metric/pred_NuScenes/car_AP_dist_{d}': 0.7 + i / 10 for i, d in enumerate((0.5, 1.0, 2.0, 4.0))}
+    record['figures'] = {name: dict(value=value, low=None, high=None) for name, value in aps.items()}
+    (folders / 'nuscenes.json').write_text(json.dumps(record))
+    assert tables.main(['nuscenes.json', '--beside', 'mpt-11', '--format', 'csv']) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert rows[-1]['nuScenes val Car'] == '0.85' and rows[-1]['nuScenes val Bus'] == ''
+
+
+def test_the_rows_of_recognition_are_whole():
+    from colorization.evaluation.recognition import RECOGNITION_TABLES
+
+    assert {name: len(table.rows) for name, table in RECOGNITION_TABLES.items()} == {
+        'mpt-5': 52,
+        'mpt-7': 17,
+        'mpt-9': 9,
+        'mpt-10': 21,
+        'mpt-11': 4,
+        'mpt-12': 4,
+        'mpt-13': 2,
+    }
+    for name, table in RECOGNITION_TABLES.items():
+        assert set(table.figures) & set(table.columns), name
+        for row, groups in table.rows.items():
+            numbers = groups[table.protocols[0]]
+            assert len(numbers) == len(table.columns) and numbers[0] is not None, (name, row)

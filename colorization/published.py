@@ -74,6 +74,22 @@ PUBLISHED = [
         source=_PREFIX,
     ),
     PublishedFile(
+        name='vgg16',
+        file='vgg16-397923af.pth',
+        url='https://download.pytorch.org/models/vgg16-397923af.pth',
+        licence=_TORCHVISION,
+        purpose='LPIPS with VGG',
+        sha256='397923af',
+        source=_PREFIX,
+    ),
+    PublishedFile(
+        name='dinov2',
+        file='dinov2_vits14_pretrain.pth',
+        url='https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth',
+        licence='Apache-2.0 (facebookresearch/dinov2)',
+        purpose='Frechet distance of DINOv2',
+    ),
+    PublishedFile(
         name='convnext_tiny',
         file='convnext_tiny_22k_224.pth',
         url='https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth',

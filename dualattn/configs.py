@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ['find_config', 'find_packaged_configs', 'import_modules', 'read_config']
 
 
+SUFFIXES = ('.py', '.json', '.yaml', '.yml')  # what mmengine reads
+
+
 def find_packaged_configs() -> Path:
     """Return the folder of the configs that travel with the package; in a checkout, its own.
 
@@ -93,11 +96,13 @@ def read_config(
 
     Raises:
         FileNotFoundError: there is no such config, or none of those that it stands on.
-        ValueError: it is no Python, or no config.
+        ValueError: it is no Python, has another suffix, or is no config.
     """
     from mmengine.config import Config
 
     path = find_config(name)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f'{path} is no config: expected a file with {", ".join(SUFFIXES)}')
     try:
         with warnings.catch_warnings(), _nameable_package():
             # mmengine asks pkg_resources where a package lies, which warns each time

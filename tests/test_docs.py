@@ -54,6 +54,7 @@ def test_options_on_the_pages_exist(page, words, needs, monkeypatch, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)  # several commands, on whatever machine
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_commands_that_need_no_data_run(page, tmp_path):
     """In a folder with photographs of the names that the pages use, one page after the other as a user would."""
@@ -88,6 +89,7 @@ def test_first_command_of_the_readme_colorizes(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(shutil.which('make') is None, reason='needs make')
 def test_demo_colorizes_with_a_short_log(tmp_path):
     """`make demo`'s command, trained for next to nothing."""

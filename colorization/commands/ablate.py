@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualattn.commands.parser import CommandParser, add_options_argument
+from dualattn.commands.parser import CommandParser, add_options_argument, explain
 
 if TYPE_CHECKING:
     from colorization.evaluation.ablation import Run
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with write_whole(args.work_dir / 'curves.png') as aside:
             draw_curves(runs, aside)
     except (ValueError, OSError) as error:
-        print(f'ablate: {error}', file=sys.stderr)
+        print(f'ablate: {explain(error)}', file=sys.stderr)
         return 2
     print(f'\n{text}\ntable: {args.work_dir}/table.md, curves: {args.work_dir}/curves.png')
     return 0 if iterations >= TOO_SHORT else 1

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 if TYPE_CHECKING:
     from colorization.batch import Settings
@@ -384,7 +384,7 @@ def colorize(args: argparse.Namespace) -> int:
         manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)
         jobs = [job for job in found.jobs if not (args.resume and manifest.has_done(job))]
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
-        print(f'colorize: {error}', file=sys.stderr)
+        print(f'colorize: {explain(error)}', file=sys.stderr)
         return 2
     states: Counter[str] = Counter()
     failed: list[str] = []

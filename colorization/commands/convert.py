@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.files import check_new_file
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   a released DDColor: a .pth with 'params', a .pt, or the safetensors of Hugging Face; its size is recognised
@@ -37,12 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colorization.pipeline import read_network_config
 
     try:
-        if args.out.exists() and not args.overwrite:
-            raise FileExistsError(f'{args.out} exists; use --overwrite to replace it')
+        check_new_file(args.out, args.overwrite)
         network = load_network(args.checkpoint, read_network_config(args.config) if args.config else None)
         save_network(network, args.out, half=args.half, source=Path(args.checkpoint).name)
     except (ValueError, OSError) as error:
-        print(f'convert: {error}', file=sys.stderr)
+        print(f'convert: {explain(error)}', file=sys.stderr)
         return 2
     count = sum(parameter.numel() for parameter in network.parameters())
     print(

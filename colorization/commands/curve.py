@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.files import check_new_file
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   the packaged weights on a folder of colour photographs
@@ -52,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = args.out.with_suffix('.json')
     try:
         for path in (args.out, record):
-            if path.exists() and not args.overwrite:
-                raise FileExistsError(f'{path} exists; use --overwrite to replace it')
+            check_new_file(path, args.overwrite)
         files = list_files(args.photos, IMAGE_SUFFIXES, recursive=True)
         files = files[:: max(1, len(files) // args.limit)] if args.limit else files
         curves = {}
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(record, dict(photographs=len(files), curves=curves))
         draw(curves, args.out)
     except (ValueError, OSError) as error:
-        print(f'curve: {error}', file=sys.stderr)
+        print(f'curve: {explain(error)}', file=sys.stderr)
         return 2
     return 0
 

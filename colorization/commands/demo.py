@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dualattn.commands.files import check_new_folder
 from dualattn.commands.parser import CommandParser, add_options_argument
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'colorize' / 'mpt_demo.py'
+CONFIG = 'colorize/mpt_demo.py'  # a packaged one, so that an installed wheel has it too
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,6 +33,11 @@ def run(*command: str | Path) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, colorize and draw; returns 0, or the exit code of the first step that failed."""
     args = parse_args(argv)
+    try:
+        check_new_folder(args.work_dir, '--work-dir')
+    except NotADirectoryError as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return 2
     from PIL import Image
 
     from colorization.samples import packaged_gray_photos

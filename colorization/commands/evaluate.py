@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   # what needs no network: PSNR on RGB and ab, CIEDE2000, SSIM, colourfulness in both variants, all with intervals
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
         )
     except (ValueError, OSError) as error:
-        print(f'evaluate: {error}', file=sys.stderr)
+        print(f'evaluate: {explain(error)}', file=sys.stderr)
         return 2
     try:
         write_record(record, args.out)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """example:
   dualattn colorize scans -o colorized
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 try:
                     hues.append(measure_hues(read_rgb(file)))
                 except (ImageError, OSError) as error:
-                    failed.append(str(error))
+                    failed.append(explain(error))
             if not hues:
                 raise ValueError(f'{folder}: no picture in it can be read')
             means.append(average_hues(hues))
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f'more than 0.8 brown {mean.mostly_brown:.0%}'
             )
     except (ValueError, OSError) as error:
-        print(f'hues: {error}', file=sys.stderr)
+        print(f'hues: {explain(error)}', file=sys.stderr)
         return 2
     if len(means) == 2:
         print(f'distance of their hues: {compare_hues(*means):.2f}')

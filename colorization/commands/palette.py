@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.files import check_new_file
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """example:
   dualattn palette my_mpt.py -o my_palette.json --colors 128
@@ -37,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dualattn.configs import read_config
 
     try:
-        if args.out.exists() and not args.overwrite:
-            raise FileExistsError(f'{args.out} exists; use --overwrite to replace it')
+        check_new_file(args.out, args.overwrite)
         photos = dict(read_config(args.config).train_dataloader.dataset)
         photos.update(prepare=[dict(type='torchvision/Resize', size=SIDE, antialias=True)])
         photos.update(augment=[], degrade=[], cache=False)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note = f'k-means of {len(dataset)} photographs at a short side of {SIDE} pixels, seed {args.seed}'
         write_palette(palette, args.out, made_from=note)
     except (ValueError, OSError) as error:
-        print(f'palette: {error}', file=sys.stderr)
+        print(f'palette: {explain(error)}', file=sys.stderr)
         return 2
     print(f'{args.out}: {len(palette.colors)} colours of {len(dataset)} photographs')
     return 0

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dualattn.commands.files import check_folder, check_new_folder
 from dualattn.commands.parser import CommandParser
 
 EPILOG = """examples:
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or args.root
     is_complete = True
     try:
+        check_folder(args.root, 'ROOT')
+        check_new_folder(out, '--out')
         folder = source.find(args.root)
         if args.ground_truth is not None:
             moved, before = sort_validation(folder, args.ground_truth)

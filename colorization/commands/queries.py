@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.files import check_new_file
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """The maps are those of DDColor Fig. 7 and MPT Fig. 9: the sigmoid of the product of a query and the image
 embedding, red where it is high and blue where it is low, each stretched to its own range.
@@ -46,8 +47,7 @@ def check_output(out, sources, overwrite):
         raise ValueError(f'{out}: the sheet is a .png file')
     if out.resolve() in {source.resolve() for source in sources}:
         raise ValueError(f'{out} is an input and would be replaced; choose another -o')
-    if out.exists() and not overwrite:
-        raise FileExistsError(f'{out} exists; use --overwrite to replace it')
+    check_new_file(out, overwrite)
 
 
 def read_photos(sources):
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         headers = ['input', 'colorized', *(f'query {query}' for query in queries)]
         save_sheet(draw_sheet(rows, headers, [source.name for source in photos], args.tile), args.out)
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
-        print(f'queries: {error}', file=sys.stderr)
+        print(f'queries: {explain(error)}', file=sys.stderr)
         return 2
     print(f'{args.out}: {len(rows)} photographs, queries {", ".join(map(str, queries))}')
     sys.stderr.writelines(f'failed: {line}\n' for line in failed)

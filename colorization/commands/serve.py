@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   on this machine alone, with the weights that ship with the package; the page is at http://127.0.0.1:7860
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as error:
             print(f'serve: needs gradio and uvicorn ({error}); pip install "dualattn[web]"', file=sys.stderr)
         except (ValueError, OSError, RuntimeError) as error:
-            print(f'serve: {error}', file=sys.stderr)
+            print(f'serve: {explain(error)}', file=sys.stderr)
         finally:
             tempfile.tempdir = None
             signal.signal(signal.SIGTERM, before)

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.files import check_folder, check_new_folder
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   dualattn shard data/imagenet/train data/imagenet_shards
@@ -35,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colorization.data.shards import write_shards
 
     try:
+        check_folder(args.folder, 'folder')
+        check_new_folder(args.out, 'out')
+    except OSError as error:
+        print(f'shard: {error}', file=sys.stderr)
+        return 2
+    try:
         index = write_shards(
             args.folder,
             args.out,
@@ -42,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=lambda items: tqdm(items, disable=not sys.stderr.isatty()),
         )
     except (ValueError, OSError) as error:
-        print(f'shard: {error}; what is in {args.out} is not whole', file=sys.stderr)
+        print(f'shard: {explain(error)}; what is in {args.out} is not whole', file=sys.stderr)
         return 2
     print(f'{args.out}: {index["images"]:,} images in {len(index["shards"])} shards')
     return 0

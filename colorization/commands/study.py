@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   # a page in study/page that can be put on any server; study/key.json stays with you
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             left_out = make_study(args.inputs, args.out, count, args.pairs, args.seed, args.title)
             print(f'{args.out}/page/index.html is the page, {args.out}/key.json what its answers mean')
     except (ValueError, OSError) as error:
-        print(f'study: {error}', file=sys.stderr)
+        print(f'study: {explain(error)}', file=sys.stderr)
         return 2
     for reason in left_out[:SHOWN]:
         print(f'left out: {reason}', file=sys.stderr)

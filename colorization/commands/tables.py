@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
   dualattn tables runs/*.json                                    # our rows alone, Markdown
@@ -57,6 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             with write_whole(args.out) as aside:
                 aside.write_text(text, encoding='utf-8')
     except (ValueError, OSError) as error:
-        print(f'tables: {error}', file=sys.stderr)
+        print(f'tables: {explain(error)}', file=sys.stderr)
         return 2
     return 0

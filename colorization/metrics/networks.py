@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dualattn.engine import CheckpointError, DataError, read_checkpoint
 from dualattn.io.files import hash_file
+from dualattn.io.published import suggest_download
 from dualattn.io.weights import is_safetensors
 
 __all__ = ['DINOv2', 'Inception', 'LPIPSDistance', 'NetworkWeights', 'identify_weights']
@@ -79,7 +80,8 @@ def identify_weights(kind: str, path: str | Path) -> NetworkWeights:
     source, prefixes = SOURCES[kind]
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'no weights at {path}; --{kind} takes {source}')
+        what = f'{path} is a folder' if path.is_dir() else f'no weights at {path}'
+        raise FileNotFoundError(f'{what}; --{kind} takes {source}{suggest_download(source.split(" ")[0])}')
     sha256 = hash_file(path)
     published = sha256.startswith(prefixes)
     if not published:

@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from dualattn.commands.files import check_new_file
 from dualattn.commands.parser import CommandParser, describe, suggest
 
 GROUP = 'dualattn.exporters'
@@ -88,8 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.suffix != '.onnx':
         print(f'export: the output has to be named *.onnx, got {args.out}', file=sys.stderr)
         return 2
-    if args.out.exists() and not args.overwrite:
-        print(f'export: {args.out} exists; use --overwrite to replace it', file=sys.stderr)
+    try:
+        check_new_file(args.out, args.overwrite)
+    except OSError as problem:
+        print(f'export: {problem}', file=sys.stderr)
         return 2
     from dualattn.onnx import write_onnx
 

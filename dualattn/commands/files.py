@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,14 @@ from dualattn.io.published import suggest_download
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ['check_data', 'check_weights_files']
+__all__ = [
+    'check_checkpoint',
+    'check_data',
+    'check_folder',
+    'check_new_file',
+    'check_new_folder',
+    'check_weights_files',
+]
 
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors', '.ckpt')
 
@@ -26,6 +34,74 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, str, Any]]:
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for index, each in enumerate(value):
             yield from _walk(each, f'{name}.{index}')
+
+
+def check_checkpoint(path: str, name: str = '') -> None:
+    """Check that a checkpoint that is to be read is a file.
+
+    Args:
+        path: the file, or an address, which is not looked at.
+        name: the argument that names it, for the error.
+
+    Raises:
+        FileNotFoundError: there is none, or it is a folder; names the command that fetches it, if there is one.
+    """
+    file = Path(path).expanduser()
+    if '://' in path or file.is_file():
+        return
+    what = f'{path} is a folder, expected a file' if file.is_dir() else f'no checkpoint at {path}'
+    raise FileNotFoundError(f'{name}{what}{suggest_download(path)}')
+
+
+def check_folder(path: str | os.PathLike, name: str) -> None:
+    """Check that something that is read is a folder.
+
+    Args:
+        path: the folder.
+        name: the argument that names it, for the error.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        NotADirectoryError: it is a file.
+    """
+    if not os.path.isdir(path):
+        if os.path.lexists(path):
+            raise NotADirectoryError(f'{name} {path} is a file, expected a folder')
+        raise FileNotFoundError(f'{name} {path} does not exist, expected a folder')
+
+
+def check_new_file(path: str | os.PathLike, overwrite: bool) -> None:
+    """Check that a file may be written.
+
+    Args:
+        path: the file.
+        overwrite: it may replace one that is there.
+
+    Raises:
+        IsADirectoryError: there is a folder of that name.
+        FileExistsError: it is there, and may not be replaced.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f'{path} is a folder, expected the name of a file')
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f'{path} exists; use --overwrite to replace it')
+
+
+def check_new_folder(path: str | os.PathLike, name: str) -> None:
+    """Check that a folder that is written to is one, or that it can become one.
+
+    Args:
+        path: the folder.
+        name: the argument that names it, for the error.
+
+    Raises:
+        NotADirectoryError: it, or what it shall lie in, is a file.
+    """
+    for each in (Path(path), *Path(path).parents):
+        if each.is_dir():
+            return
+        if os.path.lexists(each):
+            raise NotADirectoryError(f'{name} {each} is a file, expected a folder')
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:

@@ -3,22 +3,52 @@
 import ast
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 
 import dualattn
 from dualattn.commands.parser import suggest
 
-__all__ = ['find_verbs', 'main']
+__all__ = ['find_extras_with', 'find_verbs', 'main']
 
 GROUP = 'dualattn.commands'
+_DISTRIBUTIONS = {'cv2': 'opencv-python-headless', 'skimage': 'scikit-image', 'sklearn': 'scikit-learn'}
 
 
 def find_verbs() -> dict[str, EntryPoint]:
     """Return the verbs of all installed packages by their names, in the order of the alphabet."""
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+
+
+def find_extras_with(module: str) -> list[str]:
+    """Return the extras of the package that bring a module.
+
+    Args:
+        module: name as it is imported; what lies below the first dot does not count.
+    """
+    name = module.partition('.')[0]
+    wanted = re.sub(r'[-_.]+', '-', _DISTRIBUTIONS.get(name, name)).lower()
+    try:
+        requirements = distribution('dualattn').requires or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        return []
+    extras = []
+    for requirement in requirements:
+        found = re.match(r'[\w.-]+', requirement)
+        extra = re.search(r'extra == [\'"]([\w-]+)', requirement)
+        if found and extra and re.sub(r'[-_.]+', '-', found[0]).lower() == wanted:
+            extras.append(extra[1])
+    return extras
+
+
+def explain_missing(error: ModuleNotFoundError) -> str:
+    """Return what to install where a verb needs a package of an extra that is not there."""
+    extras = [f"'dualattn[{extra}]'" for extra in find_extras_with(error.name or '')]
+    remedy = f'pip install {" or ".join(extras)}' if extras else '`dualattn check` lists the extras and what they lack'
+    return f'needs {error.name}, which is not installed: {remedy}'
 
 
 def summarize(entry: EntryPoint) -> str:
@@ -67,6 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return verbs[verb].load()(rest)
+    except ModuleNotFoundError as error:
+        if (error.name or '').partition('.')[0] in ('', *(entry.module.partition('.')[0] for entry in verbs.values())):
+            raise  # a module of our own: a fault of the package, no extra that was left out
+        print(f'dualattn {verb}: {explain_missing(error)}', file=sys.stderr)
+        return 2
     except BrokenPipeError:  # what reads our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -2,11 +2,12 @@
 
 import argparse
 import difflib
+import errno
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ['CommandParser', 'add_options_argument', 'describe', 'parse_options', 'suggest']
+__all__ = ['CommandParser', 'add_options_argument', 'describe', 'explain', 'parse_options', 'suggest']
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -15,10 +16,33 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f'; did you mean {near[0]}?' if near else ''
 
 
+# what the system says in numbers, for the errors that a wrong path leads to
+_SAID = {
+    errno.EISDIR: 'is a folder, expected a file',
+    errno.ENOTDIR: 'is a file, or lies below one, expected a folder',
+    errno.ENOENT: 'no such file or folder',
+    errno.EEXIST: 'is there already, and is no folder',
+    errno.ENOTEMPTY: 'is a folder that is not empty',
+    errno.EACCES: 'may not be read or written by this user',
+}
+
+
+def _find_said(error: Exception) -> str | None:
+    """Return the words for an error of the system that names a file and no more; None for any other."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _SAID:
+        return None
+    return f'{error.filename}: {_SAID[error.errno]}'
+
+
+def explain(error: Exception) -> str:
+    """Return what an error says, with the system's own, `[Errno 21] ...`, in words."""
+    return _find_said(error) or str(error)
+
+
 def describe(error: Exception) -> str:
     """Return the line that tells a user of an error; what an argument does wrong needs no name of a class."""
     name = type(error).__name__
-    return str(error) if name in ('OptionError', 'ValueError') else f'{name}: {error}'
+    return _find_said(error) or (str(error) if name in ('OptionError', 'ValueError') else f'{name}: {error}')
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -62,6 +86,11 @@ class CommandParser(argparse.ArgumentParser):
             if unknown:
                 self._refuse_unknown(unknown)
         return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with exit code 2 and one line; argparse prints the whole usage above it."""
+        missing = message.startswith('the following arguments are required')
+        self.exit(2, f'{self.prog}: error: {message}{f"; see {self.prog} --help" if missing else ""}\n')
 
     def _refuse_unknown(self, unknown: Sequence[str]) -> None:
         hint = suggest(unknown[0], self._option_string_actions) if unknown[0].startswith('--') else ''

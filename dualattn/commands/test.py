@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualattn.commands.files import check_data
+from dualattn.commands.files import check_checkpoint, check_data, check_new_folder
 from dualattn.commands.overrides import merge_options
 from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
 from dualattn.configs import import_modules, read_config
-from dualattn.io.published import suggest_download
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -92,8 +91,11 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     # what training alone needs, such as the weights of a perceptual loss, must not stand in a test's way
     cfg.merge_from_dict(cfg.get('test_overrides', {}))
     merge_options(cfg, options)
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'no checkpoint at {args.checkpoint}{suggest_download(args.checkpoint)}')
+    check_checkpoint(args.checkpoint)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    check_new_folder(cfg.work_dir, '--work-dir')
+    if args.out and Path(args.out).is_dir():
+        raise IsADirectoryError(f'--out {args.out} is a folder, expected a .pkl file')
     check_data(cfg, ['test_dataloader'])
     # these take no time; what follows loads torch, mmengine and what the config imports
     from dualattn.engine import OptionError, check_options
@@ -101,7 +103,6 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     check_options(options, unread=UNREAD)
     import_modules(cfg)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.show_dir:
         if 'visualization' not in cfg.default_hooks:
             raise OptionError(f'--show-dir: {args.config} has no default_hooks.visualization that could draw')
@@ -195,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f'--record: no folder {args.record.parent}')
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(describe(error), file=sys.stderr)
         return 2
     from mmengine.registry import METRICS

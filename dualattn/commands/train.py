@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualattn.commands.files import check_data, check_weights_files
+from dualattn.commands.files import check_checkpoint, check_data, check_new_folder, check_weights_files
 from dualattn.commands.overrides import merge_options
 from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
 from dualattn.configs import import_modules, read_config
@@ -99,13 +99,18 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
 
     Raises:
         FileNotFoundError: there is no such config or checkpoint.
+        NotADirectoryError: the work dir is a file.
         OptionError: an argument does not fit the config.
     """
     cfg = read_config(args.config, import_modules=False)
     merge_options(cfg, options)
     # these take no time; what follows loads torch, mmengine and what the config imports
-    if args.resume and args.resume != 'auto' and not Path(args.resume).is_file():
-        raise FileNotFoundError(f'--resume: no checkpoint at {args.resume}')
+    if args.resume and args.resume != 'auto':
+        check_checkpoint(args.resume, '--resume: ')
+    elif isinstance(cfg.get('load_from'), str):
+        check_checkpoint(cfg.load_from, 'load_from: ')
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    check_new_folder(cfg.work_dir, '--work-dir')
     check_data(cfg, ['train_dataloader', 'val_dataloader'] if cfg.get('val_cfg') else ['train_dataloader'])
     # a checkpoint to go on from replaces what a training begins with
     check_weights_files(cfg, NEEDED if args.resume or cfg.get('load_from') else [*NEEDED, *NEEDED_AT_FIRST])
@@ -114,7 +119,6 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     check_options(options)
     import_modules(cfg)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
         raise OptionError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
     sparse = [
@@ -149,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         cfg = load_config(args, parse_options(parser, args.cfg_options))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(describe(error), file=sys.stderr)
         return 2
     from mmengine.registry import RUNNERS

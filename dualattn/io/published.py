@@ -70,7 +70,7 @@ def suggest_download(path: str | os.PathLike) -> str:
     path = Path(path)
     for file in find_published().values():
         if file.file == path.name:
-            folder = '' if path.parent == Path('weights') else f' -o {path.parent}'
+            folder = '' if path.parent in (Path('weights'), Path()) else f' -o {path.parent}'
             return f'; fetch it with: dualattn weights get {file.name}{folder}'
     return ''
 

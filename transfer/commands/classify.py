@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         find_config(args.config)
         if not Path(args.checkpoint).exists():
             raise FileNotFoundError(f'no checkpoint at {args.checkpoint}')
-    except FileNotFoundError as error:
+        if args.out is not None and args.out.is_dir():
+            raise IsADirectoryError(f'--out {args.out} is a folder, expected a .json file')
+    except OSError as error:
         print(describe(error), file=sys.stderr)
         return 2
     import torch

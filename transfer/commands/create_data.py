@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.files import check_folder, check_new_folder
+from dualattn.commands.parser import CommandParser, describe
 
 EXAMPLES = """examples:
   # KITTI: ROOT holds training/{velodyne,calib,label_2,image_2} and ImageSets/{train,val}.txt
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     out_dir = args.out_dir or args.root
     try:
+        check_folder(args.root, 'root')
+        check_new_folder(out_dir, '--out-dir')
         if args.dataset == 'coco':
             from transfer.detection.preparation import prepare_coco
 
@@ -74,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             files = convert_kitti(args.root, out_dir, same_frames=args.same_frames, classes=args.classes)
         else:
             files = convert_nuscenes(args.root, out_dir, version=args.version, max_sweeps=args.max_sweeps)
-    except (DataError, FileNotFoundError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+    except (DataError, OSError) as error:
+        print(describe(error), file=sys.stderr)
         return 2
     print('\n'.join(f'wrote {path}' for path in files))
     return 0

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dualattn.commands.files import check_new_folder
 from dualattn.commands.parser import CommandParser, describe
 from dualattn.configs import find_config, read_config
 
@@ -46,14 +47,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def make_detector(args: argparse.Namespace):
-    """Build the detector that the config is for, and tell which files it takes."""
+def find_scope(args: argparse.Namespace) -> str | None:
+    """Return the library that the config is for; refuses what needs no torch to be refused.
+
+    Raises:
+        FileNotFoundError: there is no such config or checkpoint.
+        NotADirectoryError: the output folder is a file.
+    """
     find_config(args.config)
+    check_new_folder(args.out, '-o')
+    scope = read_config(args.config, import_modules=False).get('default_scope')
+    if scope in ('mmdet', 'mmdet3d') and not Path(args.checkpoint).exists():
+        raise FileNotFoundError(f'no checkpoint at {args.checkpoint}')
+    return scope
+
+
+def make_detector(args: argparse.Namespace, scope: str | None):
+    """Build the detector that the config is for, and tell which files it takes."""
     import torch
 
     from dualattn.engine import DataError
 
-    scope = read_config(args.config).get('default_scope')
     if scope == 'mmdet':
         from transfer.detection.inference import ImageDetector as Detector
     elif scope == 'mmdet3d':
@@ -62,8 +76,6 @@ def make_detector(args: argparse.Namespace):
         raise DataError(
             f"{args.config} is no config of a detector: its default_scope is {scope!r}, expected 'mmdet' or 'mmdet3d'"
         )
-    if not Path(args.checkpoint).exists():
-        raise FileNotFoundError(f'no checkpoint at {args.checkpoint}')
     options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Detector(args.config, args.checkpoint, device, **options), IMAGES if scope == 'mmdet' else CLOUDS
@@ -88,14 +100,19 @@ def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict
 def main(argv: Sequence[str] | None = None) -> int:
     """Find objects; see the exit codes in EXAMPLES."""
     args = parse_args(argv)
+    try:
+        scope = find_scope(args)
+    except (OSError, ValueError) as error:
+        print(describe(error), file=sys.stderr)
+        return 2
     from tqdm import tqdm
 
     from dualattn.engine import CheckpointError, DataError
 
     try:
-        detector, suffixes = make_detector(args)
+        detector, suffixes = make_detector(args, scope)
         inputs = list_inputs(args.inputs, suffixes, args.out)
-    except (FileNotFoundError, CheckpointError, DataError) as error:
+    except (OSError, CheckpointError, DataError) as error:
         print(describe(error), file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)

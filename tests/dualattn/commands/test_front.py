@@ -82,6 +82,34 @@ def test_every_verb_names_the_nearest_option(verb, capsys):
         assert re.search(rf'^dualattn {verb}\b.*: error: unknown --hepl', said, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ('module', 'extras'),
+    [
+        ('mmengine.config', ['train', 'transfer']),
+        ('kornia', ['colorize']),
+        ('torch_fidelity', ['evaluate']),
+        ('sklearn', ['train']),
+        ('gradio', ['web']),
+        ('no_such_package', []),
+    ],
+)
+def test_extras_are_known_by_what_they_bring(module, extras):
+    assert front.find_extras_with(module) == extras
+
+
+def test_a_package_of_an_extra_that_is_missing_is_one_line():
+    said = run_python(
+        'import contextlib, io, sys\n'
+        'sys.modules["mmengine"] = None  # as where it is not installed\n'
+        'from dualattn.commands.front import main\n'
+        'with contextlib.redirect_stderr(io.StringIO()) as said:\n'
+        '    code = main(["train", "colorize/mpt_demo.py", "--cfg-options", "a=1"])\n'
+        'print(code, said.getvalue(), end="")'
+    )
+    assert said.startswith('2 dualattn train: needs mmengine') and "pip install 'dualattn[train]'" in said
+    assert said.count('\n') == 1
+
+
 @pytest.fixture
 def parser():
     parser = CommandParser('paint')

@@ -235,7 +235,7 @@ class Colorizer:
             opened = [open_picture(picture) for picture in image]
             colored = self.colorize_photos([photo for photo, _ in opened], hints)
             return [back(photo) for photo, (_, back) in zip(colored, opened, strict=True)]
-        photo, back = open_picture(image)
+        photo, back = open_picture(cast(Picture, image))
         return back(self.colorize_photo(photo, hints))
 
     def colorize_photo(self, photo: Photo, hints: Hints | None = None) -> Photo:
@@ -285,8 +285,9 @@ class Colorizer:
         same_kind: Any = back
         l = extract_l(photo.pixels)
         head = self._palette_head()
-        scores = draw_variants(self.predict_scores(l[None, None]), head.colors, count, seed)
-        versions = self.network.mix_scores(scores, head.temperature / self.vividness)
+        scores = draw_variants(self.predict_scores(l[None, None]), cast(Tensor, head.colors), count, seed)
+        network: Any = self.network  # an MPT, since it has such a head
+        versions = network.mix_scores(scores, head.temperature / self.vividness)
         return [
             same_kind(replace(photo, pixels=self.merge(l, self.edit_ab(ab), photo.pixels.dtype))) for ab in versions
         ]
@@ -354,8 +355,9 @@ class Colorizer:
             TypeError: the network has no palette.
         """
         self._palette_head()
+        network: Any = self.network  # an MPT, since it has such a head
         with self._fast_matmul():
-            return self.network.forward_scores(resize_l(l, self.size).to(self.device, self.dtype))
+            return network.forward_scores(resize_l(l, self.size).to(self.device, self.dtype))
 
     def _palette_head(self) -> PaletteHead:
         if not has_palette(self.network):

@@ -42,7 +42,7 @@ def draw_sheet(
             f'got rows of {[len(row) for row in rows]} images and {len(captions)} captions.'
         )
     font = ImageFont.load_default(size=max(10, tile // 14))
-    line = font.getbbox('Ág')[3] + GAP
+    line = round(font.getbbox('Ág')[3]) + GAP
     scaled = [[_fit(image, tile) for image in row] for row in rows]
     heights = [max(image.height for image in row) + line + GAP for row in scaled]
     sheet = Image.new('RGB', (GAP + (tile + GAP) * len(headers), GAP + line + sum(heights)), BACKGROUND)
@@ -75,8 +75,8 @@ def to_picture(rgb: torch.Tensor) -> Image.Image:
 
 def _fit(image: Image.Image, tile: int) -> Image.Image:
     scale = tile / max(image.size)
-    size = tuple(max(1, round(scale * side)) for side in image.size)
-    return image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(scale * side)) for side in image.size)
+    return image.convert('RGB').resize((width, height), Image.Resampling.LANCZOS)
 
 
 def join_pair(before: Photo, after: Photo) -> Photo:

@@ -1,8 +1,8 @@
 """What a data set says of its samples and of their preparation, for metrics to print beside their numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 __all__ = ['StatedProtocol', 'describe_steps']
 
@@ -71,7 +71,7 @@ class StatedProtocol:
         metainfo = super().metainfo  # type: ignore[misc]  # of the data set behind this class
         if not getattr(self, '_fully_initialized', False):
             return metainfo
-        count = len(self)
+        count = len(cast(Sized, self))
         source = PurePath(self.ann_file).as_posix()  # type: ignore[attr-defined]  # as above
         parts = [f'{count:,} samples of {source} in {len(metainfo["classes"]):,} classes']
         parts += _list_steps(self.pipeline.transforms)  # type: ignore[attr-defined]  # as above

@@ -382,7 +382,7 @@ def colorize(args: argparse.Namespace) -> int:
         colorizer = load_colorizer(args)
         settings = make_settings(args, colorizer)
         manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)
-        jobs = [job for job in found.jobs if not (args.resume and manifest.has_done(job))]
+        jobs = [job for job in found.jobs if not (args.resume and manifest is not None and manifest.has_done(job))]
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'colorize: {explain(error)}', file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dualattn.commands.files import check_new_file
 from dualattn.commands.parser import CommandParser, explain
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         check_new_file(args.out, args.overwrite)
-        network = load_network(args.checkpoint, read_network_config(args.config) if args.config else None)
+        network: Any = load_network(args.checkpoint, read_network_config(args.config) if args.config else None)
         save_network(network, args.out, half=args.half, source=Path(args.checkpoint).name)
     except (ValueError, OSError) as error:
         print(f'convert: {explain(error)}', file=sys.stderr)

@@ -25,9 +25,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(*command: str | Path) -> int:
     """Run a verb of `dualattn` in a process of its own, as a user would; returns its exit code."""
-    command = [str(part) for part in command]
-    print('\n$ dualattn', *command, flush=True)
-    return subprocess.run([sys.executable, '-m', 'dualattn', *command]).returncode
+    words = [str(part) for part in command]
+    print('\n$ dualattn', *words, flush=True)
+    return subprocess.run([sys.executable, '-m', 'dualattn', *words]).returncode
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dualattn.commands.files import check_new_file
 from dualattn.commands.parser import CommandParser, explain
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sources = list_images(args.inputs)
         check_output(args.out, sources, args.overwrite)
         config = read_network_config(args.config) if args.config else None
-        network = load_network(args.weights or default_weights_path(), config, device=args.device)
+        network: Any = load_network(args.weights or default_weights_path(), config, device=args.device)
         colorizer = Colorizer(network, size=args.size, device=args.device)
         photos, failed = read_photos(sources)
         maps = []

@@ -21,8 +21,10 @@ what to compile (cpu, cuda).
 
 exit codes: 0 nothing is wrong, 1 something is (each fault is printed with its remedy)
 """
-SHOWN = ('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'safetensors', 'kornia', 'opencv-python-headless')
-SHOWN += ('mmengine', 'mmcv', 'mmdet', 'mmdet3d', 'spconv', 'onnx', 'onnxruntime', 'av', 'gradio')
+SHOWN = (
+    *('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'safetensors', 'kornia', 'opencv-python-headless'),
+    *('mmengine', 'mmcv', 'mmdet', 'mmdet3d', 'spconv', 'onnx', 'onnxruntime', 'av', 'gradio'),
+)
 
 # what mmengine asks for, and what we do: distributions of the same module
 OPENCVS = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')

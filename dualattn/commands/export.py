@@ -66,12 +66,12 @@ def find_model(args: argparse.Namespace) -> tuple[Any, int, str, list[str], dict
     if not timm.is_model(args.source):
         kinds = 'packaged, weights of a colorizer (.safetensors, .pth, .pt, .bin), a timm model or a config (.py)'
         raise ValueError(f'{args.source!r} is neither {kinds}{suggest(args.source, timm.list_models())}')
-    options = dict(pretrained=args.weights is not None)
+    options: dict[str, Any] = dict(pretrained=args.weights is not None)
     if args.weights is not None:
         if not Path(args.weights).is_file():
             raise FileNotFoundError(f'{args.weights}: no such weights file')
         options.update(pretrained_cfg_overlay=dict(file=args.weights))
-    network = timm.create_model(args.source, features_only=args.features, **options)
+    network: Any = timm.create_model(args.source, features_only=args.features, **options)
     outputs = [f'map{index}' for index in range(len(network.feature_info.channels()))] if args.features else ['logits']
     notes = dict(kind='backbone' if args.features else 'classifier', model=args.source)
     channels: int = 3 if args.features else network.pretrained_cfg['input_size'][0]

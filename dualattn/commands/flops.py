@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualattn.commands.parser import CommandParser, suggest
 from dualattn.configs import find_config, read_config
@@ -85,7 +85,7 @@ def build_model(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tu
         hint = suggest(args.network, timm.list_models())
         parser.error(f'{args.network!r} is neither a timm model nor a config file (*.py){hint}')
     kwargs = {} if args.in_chans is None else dict(in_chans=args.in_chans)
-    model = timm.create_model(args.network, **kwargs)
+    model: Any = timm.create_model(args.network, **kwargs)
     size = model.pretrained_cfg['input_size']
     return model, [args.in_chans or size[0], *size[1:]], args.network.partition('.')[0]
 

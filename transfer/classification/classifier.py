@@ -1,6 +1,7 @@
 """A timm classifier with timm's losses as a model of mmengine."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 from mmengine.logging import MMLogger
@@ -64,7 +65,8 @@ class ImageClassifier(BaseModel):
     def _adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Put the own last layer in the place of one for another number of classes."""
         own = self.backbone.state_dict()
-        fc = self.backbone.pretrained_cfg['classifier']
+        network: Any = self.backbone
+        fc = network.pretrained_cfg['classifier']
         for name in (f'{fc}.weight', f'{fc}.bias'):
             if name in weights and name in own and weights[name].shape != own[name].shape:
                 MMLogger.get_current_instance().warning(

@@ -59,7 +59,9 @@ class ClassFolder(Dataset):
         if not folders:
             raise DataError(f'{root} has no folders: expected one for each class, with its images')
         self.root = root
-        self.classes = self.find_classes(data_root, classes)
+        found = self.find_classes(data_root, classes)
+        assert found is not None  # the folder is there
+        self.classes = found
         doubled = sorted({name for name in self.classes if self.classes.count(name) > 1}) if classes is not None else []
         if doubled:
             raise DataError(f'classes names {", ".join(doubled[:5])} more than once')

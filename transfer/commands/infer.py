@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dualattn.commands.files import check_new_folder
 from dualattn.commands.parser import CommandParser, describe
@@ -68,17 +69,22 @@ def make_detector(args: argparse.Namespace, scope: str | None):
 
     from dualattn.engine import DataError
 
+    build: Callable[..., Any]
     if scope == 'mmdet':
-        from transfer.detection.inference import ImageDetector as Detector
+        from transfer.detection.inference import ImageDetector
+
+        build = ImageDetector
     elif scope == 'mmdet3d':
-        from transfer.detection3d.inference import PointCloudDetector as Detector
+        from transfer.detection3d.inference import PointCloudDetector
+
+        build = PointCloudDetector
     else:
         raise DataError(
             f"{args.config} is no config of a detector: its default_scope is {scope!r}, expected 'mmdet' or 'mmdet3d'"
         )
     options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return Detector(args.config, args.checkpoint, device, **options), IMAGES if scope == 'mmdet' else CLOUDS
+    return build(args.config, args.checkpoint, device, **options), IMAGES if scope == 'mmdet' else CLOUDS
 
 
 def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import io
 import os
 import re
 import sys
@@ -81,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code of the verb; 2 where there is none of that name.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a console such as cp1252 cannot show is printed escaped
+            stream.reconfigure(errors='backslashreplace')
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or ['--help']
     verbs = find_verbs()
     if verb in ('-h', '--help', 'help'):

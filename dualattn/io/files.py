@@ -13,7 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ['as_folders', 'find_files', 'hash_file', 'list_files', 'remove_leftovers', 'write_json', 'write_whole']
+__all__ = [
+    'as_folders',
+    'find_files',
+    'find_reserved',
+    'hash_file',
+    'list_files',
+    'remove_leftovers',
+    'write_json',
+    'write_whole',
+]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +35,28 @@ _LONGEST_SUFFIX = 32  # bytes; no format has a longer one
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 # what systems say that cannot flush a folder, or may not open it for that
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}
+_ON_WINDOWS = os.name == 'nt'
+# devices of DOS, which Windows opens in their place whatever the folder and the suffix
+_DEVICES = re.compile(
+    r'(CON|PRN|AUX|NUL|COM[1-9\u00b9\u00b2\u00b3]|LPT[1-9\u00b9\u00b2\u00b3])( *\..*)?', re.IGNORECASE
+)
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+
+
+def find_reserved(name: str) -> str | None:
+    """Return why Windows cannot have a file of this name, None where it can.
+
+    Args:
+        name: the last part of a path.
+    """
+    if _DEVICES.fullmatch(name):
+        return f'{name.partition(".")[0]} is a device on Windows'
+    wrong = sorted({letter for letter in name if letter in '<>:"/\\|?*' or ord(letter) < 32})
+    if wrong:
+        return f'Windows has no {" ".join(map(repr, wrong))} in names'
+    if name.endswith((' ', '.')):
+        return 'Windows takes the space or dot from the end of a name'
+    return None
 
 
 @contextmanager
@@ -45,11 +75,14 @@ def write_whole(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pat
         FileExistsError: the file exists and `overwrite` is False.
         FileNotFoundError: there is no such folder.
         IsADirectoryError: `path` is a folder.
-        OSError: the file cannot be written (names it and the reason), or the block wrote nothing.
+        OSError: the file cannot be written (names it and the reason; on Windows also a name that it reserves), or the
+            block wrote nothing.
     """
     path = Path(path)
     if path.is_dir():
         raise _error(errno.EISDIR, path, 'it is a folder')
+    if _ON_WINDOWS and (reserved := find_reserved(path.name)):
+        raise _error(errno.EINVAL, path, reserved)
     if not path.parent.is_dir():
         raise _error(errno.ENOENT, path, f'{os.strerror(errno.ENOENT)}: {path.parent}')
     if not overwrite and os.path.lexists(path):
@@ -228,14 +261,14 @@ def _already_there(path: Path) -> OSError:
 def _rename_to_new(aside: Path, path: Path) -> None:
     """Give a file its name unless something has that name, in one step where the file system can."""
     try:
-        if os.name == 'nt':
+        if _ON_WINDOWS:
             aside.rename(path)  # there, and only there, it refuses what exists
         else:
             os.link(aside, path)
     except FileExistsError as error:
         raise _already_there(path) from error
     except OSError as error:
-        if os.name == 'nt' or error.errno not in _NO_HARD_LINKS:
+        if _ON_WINDOWS or error.errno not in _NO_HARD_LINKS:
             raise
         if os.path.lexists(path):
             raise _already_there(path) from error
@@ -244,7 +277,7 @@ def _rename_to_new(aside: Path, path: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk; Windows and some file systems have no such thing."""
-    if os.name == 'nt':
+    if _ON_WINDOWS:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)

@@ -93,11 +93,14 @@ def list_inputs(inputs: list[str], suffixes: tuple[str, ...], out: Path) -> dict
     from dualattn.io.files import find_files
 
     found: dict[str, Path] = {}
+    folded: dict[str, Path] = {}  # as file systems compare names that ignore case
     for file in find_files(inputs, suffixes):
         if file.suffix.lower() not in suffixes:
             raise DataError(f'{file}: this detector takes {", ".join(suffixes)}')
-        if found.setdefault(file.stem, file) != file:
-            raise DataError(f'{file} and {found[file.stem]} would both become {out / file.stem}.jpg')
+        other = folded.setdefault(file.stem.casefold(), file)
+        if other != file:
+            raise DataError(f'{file} and {other} would both become {out / file.stem}.jpg')
+        found[file.stem] = file
         if (out / f'{file.stem}.jpg').resolve() == file.resolve():
             raise DataError(f'{file} would be replaced by its result: choose another folder with -o')
     return found

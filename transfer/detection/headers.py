@@ -101,7 +101,7 @@ def _find_cache(paths: Sequence[Path]) -> Path:
 def _load(cache: Path, number: int) -> list[ImageHeader] | None:
     """Read what is remembered; a file that is none is as good as no file, since it is written anew."""
     try:
-        entries = json.loads(cache.read_text())
+        entries = json.loads(cache.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return None
     if not isinstance(entries, list) or len(entries) != number:

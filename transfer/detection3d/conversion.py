@@ -99,10 +99,10 @@ def _list_kitti_frames(root: Path, same_frames: bool) -> dict[str, list[str]]:
                     f'{path} is missing: one frame number a line. The usual lists are those of mmdet3d; '
                     'use --same-frames to train and validate on every frame'
                 )
-        frames = {split: path.read_text().split() for split, path in splits.items()}
+        frames = {split: path.read_text(encoding='utf-8').split() for split, path in splits.items()}
         if test.is_file():
             if (root / 'testing').is_dir():
-                frames['test'] = test.read_text().split()
+                frames['test'] = test.read_text(encoding='utf-8').split()
             else:
                 logger.warning('%s is there, but %s is not: no frames for tests', test, root / 'testing')
     _check_kitti_names(root, frames)

@@ -63,8 +63,9 @@ def find_scope(args: argparse.Namespace) -> str | None:
     return scope
 
 
-def make_detector(args: argparse.Namespace, scope: str | None):
+def make_detector(args: argparse.Namespace):
     """Build the detector that the config is for, and tell which files it takes."""
+    scope = find_scope(args)
     import torch
 
     from dualattn.engine import DataError
@@ -110,20 +111,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Find objects; see the exit codes in EXAMPLES."""
     args = parse_args(argv)
     try:
-        scope = find_scope(args)
-    except (OSError, ValueError) as error:
+        detector, suffixes = make_detector(args)
+        inputs = list_inputs(args.inputs, suffixes, args.out)
+    except (OSError, ValueError) as error:  # CheckpointError and DataError are values that are wrong
         print(describe(error), file=sys.stderr)
         return 2
     from tqdm import tqdm
 
-    from dualattn.engine import CheckpointError, DataError
+    from dualattn.engine import DataError
 
-    try:
-        detector, suffixes = make_detector(args, scope)
-        inputs = list_inputs(args.inputs, suffixes, args.out)
-    except (OSError, CheckpointError, DataError) as error:
-        print(describe(error), file=sys.stderr)
-        return 2
     args.out.mkdir(parents=True, exist_ok=True)
     failures = []
     for stem, path in tqdm(inputs.items(), unit='file', disable=len(inputs) == 1):

@@ -173,7 +173,9 @@ class Colorizer:
         """
         from colorization.hub import fetch, is_repository
 
-        options = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+        options: dict[str, Any] = dict(
+            revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token
+        )
         if path is not None and is_repository(path):
             path = fetch(os.fspath(path), **options)
         elif given := [name for name, value in options.items() if value not in (None, False)]:

@@ -17,7 +17,7 @@ from dualattn.commands.front import find_verbs
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # a block of commands, and the line below it that says which data it needs
-BLOCK = re.compile(r'^```(?:bash|sh)?\n(.*?)^```\n(\n<!-- needs: [^\n]+ -->)?', re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'^```(?:bash|sh)?\n(.*?)^```\n(\n?<!-- needs: [^\n]+ -->)?', re.MULTILINE | re.DOTALL)
 
 
 def list_commands(page):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """example:
   dualattn memory configs/colorize/ablations/mpt_memory.py -o memory.safetensors
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note = f'{count} photographs at {args.side} x {args.side} pixels, seed {args.seed}'
         write_memory(memory, args.out, made_from=note, encoder=encoder.name)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f'memory: {error}', file=sys.stderr)
+        print(f'memory: {explain(error)}', file=sys.stderr)
         return 2
     print(f'{args.out}: {len(memory.meanings)} meanings of {count} photographs, {len(memory.colors)} colours each')
     return 0

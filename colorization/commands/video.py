@@ -6,9 +6,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from dualattn.commands.parser import CommandParser
+from dualattn.commands.parser import CommandParser, explain
 
 if TYPE_CHECKING:
     from colorization.pipeline import Colorizer
@@ -133,7 +133,7 @@ def make_job(args: argparse.Namespace) -> 'FilmJob':
     job = FilmJob(
         film=open_input(args, codec.needs_even_sizes),
         out=args.out,
-        colorizer=None,  # loaded when nothing else is wrong
+        colorizer=cast(Any, None),  # loaded when nothing else is wrong
         codec=codec,
         steady=not args.frame_by_frame,
         subtitles=not args.no_subtitles,
@@ -159,14 +159,14 @@ def colorize(args: argparse.Namespace) -> int:
     except ModuleNotFoundError:
         raise
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
-        print(f'video: {error}', file=sys.stderr)
+        print(f'video: {explain(error)}', file=sys.stderr)
         return 2
     with _Bars() as bars:
         try:
             job.run(bars)
         except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
             bars.close()
-            print(f'video: {error}', file=sys.stderr)
+            print(f'video: {explain(error)}', file=sys.stderr)
             return 1
     for message in job.messages:
         print(message, file=sys.stderr)
@@ -180,7 +180,7 @@ def make_stills(args: argparse.Namespace) -> int:
         film = open_input(args, even_sizes=False)
         args.stills.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
-        print(f'video: {error}', file=sys.stderr)
+        print(f'video: {explain(error)}', file=sys.stderr)
         return 2
     from colorization.video.stills import write_stills
 
@@ -189,7 +189,7 @@ def make_stills(args: argparse.Namespace) -> int:
             lines = write_stills(film, args.stills, bars)
         except (ValueError, OSError) as error:
             bars.close()
-            print(f'video: {error}', file=sys.stderr)
+            print(f'video: {explain(error)}', file=sys.stderr)
             return 1
     print('\n'.join(lines))
     return 0

@@ -17,6 +17,7 @@ from dualattn.io.files import write_json
 __all__ = ['TOO_SHORT', 'AblationError', 'Plan', 'Run', 'read_curve', 'run_grid', 'summarize', 'to_markdown']
 
 TOO_SHORT = 1500  # iterations below which a row says nothing
+_STYLES = ('-', '--', ':', '-.')  # of the seeds' lines
 METRICS = {'PSNR': 'color/PSNR', 'CF': 'color/CF_abs', 'ΔCF': 'color/CF_abs_delta'}
 
 
@@ -269,19 +270,23 @@ def to_markdown(plan: Plan, paper: PaperTable, rows: Sequence[Row], iterations: 
 
 
 def draw_curves(runs: Sequence[Run], path: Path) -> None:
-    """Draw PSNR and ΔCF over iterations, a colour a row, a line a seed."""
+    """Draw PSNR and ΔCF over iterations: a colour a row, a line a seed, solid, dashed, dotted, dash-dotted in turn."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots(1, 2)
     rows = list(dict.fromkeys(run.row for run in runs))
+    seeds = list(dict.fromkeys(run.seed for run in runs))
     for run in runs:
+        style = dict(color=f'C{rows.index(run.row) % 10}', ls=_STYLES[seeds.index(run.seed) % len(_STYLES)], lw=1)
         curve = sorted(read_curve(run.work_dir).items())
         for axis, metric in zip(axes, ('PSNR', 'ΔCF'), strict=True):
             label = run.row if run.seed == runs[0].seed and metric == 'PSNR' else None
             points = [(step, values[metric]) for step, values in curve if math.isfinite(values.get(metric, math.nan))]
             if points:
-                axis.plot(*zip(*points, strict=True), color=f'C{rows.index(run.row)}', lw=1, label=label)
+                # a dot for each validation: a row that has one alone is seen, too
+                axis.plot(*zip(*points, strict=True), marker='.', label=label, **style)
             axis.set(xlabel='iterations', ylabel=f'{metric}{" in dB" if metric == "PSNR" else ""}')
-    figure.legend(loc='outside right upper', fontsize=8)
+    title = f'seeds {", ".join(map(str, seeds))}' if len(seeds) > 1 else f'seed {seeds[0]}'
+    figure.legend(loc='outside right upper', fontsize=8, title=title)
     figure.savefig(path, dpi=120)

@@ -167,13 +167,17 @@ def png_texts(text: dict[str, str], packet: bytes | None, records: bytes | None)
 def jpeg_segments(exif: bytes, packet: bytes | None, text: dict[str, str], path: str | os.PathLike) -> dict[str, bytes]:
     """Return what Pillow's JPEG writer takes, without what does not fit into a segment; that is said."""
     comment = text.get('Comment', '').encode()
+    limit = _JPEG_SEGMENT - _XMP_HEADER
+    if packet is not None and len(packet) > limit and (own := xmp.added(packet, limit)) is not None:
+        warn(path, 'XMP data of %d bytes do not fit into a JPEG, but for what was added to them', len(packet))
+        packet = own
     found = {}
-    for name, key, data, limit in (
+    for name, key, data, most in (
         ('EXIF data', 'exif', exif, _JPEG_SEGMENT),
-        ('XMP data', 'xmp', packet, _JPEG_SEGMENT - _XMP_HEADER),
+        ('XMP data', 'xmp', packet, limit),
         ('a comment', 'comment', comment, _JPEG_SEGMENT),
     ):
-        if data and len(data) > limit:
+        if data and len(data) > most:
             warn(path, '%s of %d bytes do not fit into a JPEG and are left out', name, len(data))
         elif data:
             found[key] = data

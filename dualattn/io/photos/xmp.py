@@ -12,6 +12,10 @@ NAMESPACES = {
     'dualattn': 'urn:dualattn:provenance:1',
 }
 _END = re.compile(rb'</\s*rdf:RDF\s*>')
+# what `add` writes, at the end of a packet
+_BLOCK = re.compile(
+    rb'<rdf:Description rdf:about=""(?: xmlns:\w+="[^"]*")+>(?:(?!</?rdf:Description).)*</rdf:Description>\Z', re.DOTALL
+)
 _EMPTY = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -54,6 +58,19 @@ def add(packet: bytes | None, properties: Mapping[str, str], replace: bool = Fal
     block = f'<rdf:Description rdf:about=""{spaces}>{inside}</rdf:Description>'.encode()
     at = [found.start() for found in _END.finditer(packet)][-1]
     return packet[:at] + block + packet[at:]
+
+
+def added(packet: bytes, limit: int) -> bytes | None:
+    """Return a packet of those properties alone that `add` has put into one, the latest first, up to so many bytes."""
+    kept = b''
+    at = [found.start() for found in _END.finditer(packet)][-1:]
+    while at and (found := _BLOCK.search(packet[: at[0]])):
+        if len(_EMPTY) + len(kept) + len(found[0]) > limit:
+            break
+        kept = found[0] + kept
+        at = [found.start()]
+    place = _EMPTY.index(b'</rdf:RDF>')
+    return _EMPTY[:place] + kept + _EMPTY[place:] if kept else None
 
 
 def can_hold(packet: bytes | None) -> bool:

@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -117,3 +118,22 @@ def test_records_larger_than_a_segment(tmp_path):
     long = RECORDS + b''.join(record(120, bytes(30_000)) for _ in range(4))
     write_photo(Photo(PIXELS, iptc=long), tmp_path / 'a.jpg')
     assert read_photo(tmp_path / 'a.jpg').iptc == long
+
+
+@pytest.mark.parametrize('size', [100, 70_000, 300_000])
+@pytest.mark.parametrize('has_records', [False, True])
+def test_what_was_added_fits_into_a_jpeg_whatever_the_packet_holds(tmp_path, size, has_records, caplog):
+    history = b'<rdf:li>saved</rdf:li>' * (size // 22)
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:y="urn:y"><y:History><rdf:Seq>' + history + b'</rdf:Seq></y:History>'
+        b'</rdf:Description></rdf:RDF></x:xmpmeta>'
+    )
+    packet = xmp.add(packet, {'xmp:CreatorTool': 'dualattn'}, replace=True)
+    records = struct.pack('>BBBH', 0x1C, 2, 120, 3) + b'Oma' if has_records else None
+    photo = Photo(np.zeros((8, 8, 3), np.uint8), xmp=packet, iptc=records)
+    write_photo(photo, tmp_path / 'a.jpg')
+    found = read_photo(tmp_path / 'a.jpg')
+    assert b'<xmp:CreatorTool>dualattn</xmp:CreatorTool>' in found.xmp and (b'>Oma<' in found.xmp) == has_records
+    ElementTree.fromstring(found.xmp)
+    assert (b'History' in found.xmp) == (size == 100) == ('do not fit' not in caplog.text)

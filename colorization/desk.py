@@ -12,7 +12,8 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Limits:
         seconds: for the photographs of one ZIP; those that did not get their turn are named.
         sessions: visitors whose photographs are kept open; the longest unused one loses its turn.
         idle: seconds after which an unused session ends.
+        unclaimed: seconds after which an upload that no session has taken over is deleted.
     """
 
     megapixels: float = 60
@@ -54,6 +56,7 @@ class Limits:
     seconds: float = 600
     sessions: int = 8
     idle: float = 3600
+    unclaimed: float = 900
 
 
 class PageError(ValueError):
@@ -116,6 +119,42 @@ class Desk:
         self.limits = limits or Limits()
         self._sessions: dict[Path, Session] = {}
         self._lock = threading.Lock()
+        self._uploading = 0
+
+    @contextmanager
+    def take_upload(self) -> Iterator[None]:
+        """Mark that an upload is being received; where it is the last one, what broken ones left is cleared away."""
+        with self._lock:
+            self._uploading += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._uploading -= 1
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what no session owns: parts of uploads that broke off, empty folders, uploads that nobody came for.
+
+        gradio receives a file under a temporary name at the top of the folder, moves it into a folder of its own when
+        it is whole, and forgets it where the connection breaks.
+        """
+        now = time.time()
+        with self._lock:
+            if self._uploading:
+                return
+            for entry in self.folder.iterdir():
+                if entry in self._sessions:
+                    continue
+                try:
+                    if not entry.is_dir():
+                        entry.unlink()
+                    elif now - entry.stat().st_mtime > self.limits.unclaimed:
+                        shutil.rmtree(entry)
+                    elif not any(entry.iterdir()):
+                        entry.rmdir()
+                except OSError:  # gradio deletes too
+                    continue
 
     def open(self) -> Session:
         """Begin a session."""
@@ -137,6 +176,7 @@ class Desk:
         with self._lock:
             self._sessions.pop(session.folder, None)
         shutil.rmtree(session.folder, ignore_errors=True)
+        self.sweep()
         session.draft, session.paths, session.names, session.hints = None, [], [], []
 
     def upload(self, session: Session, uploads: list[str]) -> list[str]:
@@ -168,6 +208,7 @@ class Desk:
             session.names.append(name)
             session.paths.append(path)
             session.hints.append(None)
+        self.sweep()
         if not session.paths:
             raise PageError('; '.join(problems) or 'no photograph was uploaded')
         return problems

@@ -35,7 +35,7 @@ class Draft:
         colorizer: predicts, once.
         photo: the photograph.
         hints: colours to begin with.
-        reach: how far a hint tells: 'object' or 'scene', see `HintField.spread`.
+        reach: how far a hint tells: 'adaptive', 'object' or 'scene', see `HintField.spread`.
 
     Attributes:
         photo: the photograph as it was given.
@@ -47,7 +47,7 @@ class Draft:
         FloatingPointError: the network answers with NaN or infinite values.
     """
 
-    def __init__(self, colorizer: 'Colorizer', photo: Photo, hints: Hints | None = None, reach: str = 'object'):
+    def __init__(self, colorizer: 'Colorizer', photo: Photo, hints: Hints | None = None, reach: str = 'adaptive'):
         self.photo = photo
         self.colorizer = colorizer
         self._hints: Hints | None = None
@@ -85,7 +85,7 @@ class Draft:
 
     @property
     def reach(self) -> str:
-        """How far a hint tells: 'object' or 'scene'."""
+        """How far a hint tells: 'adaptive', 'object' or 'scene'."""
         return self._reach
 
     @reach.setter

@@ -98,7 +98,7 @@ class Colorizer:
         vividness: by how much the network decides for the most plausible colour instead of mixing all that are; 1 is
             its own measure, less is paler, more is stronger. Other than `chroma` it does not overdo what is sure.
         hints: colours that the user gives, for every photograph whose call brings none of its own.
-        reach: how far a hint tells: 'object' or 'scene', see `HintField.spread`.
+        reach: how far a hint tells: 'adaptive', 'object' or 'scene', see `HintField.spread`.
         like: a photograph in colour of the same scene or kind, whose colours are followed.
 
     Raises:
@@ -116,7 +116,7 @@ class Colorizer:
         chroma: float = 1.0,
         vividness: float = 1.0,
         hints: Hints | None = None,
-        reach: str = 'object',
+        reach: str = 'adaptive',
         like: Picture | None = None,
     ):
         size = getattr(network, 'inference_size', DEFAULT_SIZE) if size is None else size

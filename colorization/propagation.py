@@ -27,6 +27,9 @@ __all__ = ['REACHES', 'HintField', 'Places', 'make_field', 'watch_maps']
 FIELD_SIZE = 256  # side of the square in pixels whose area the field has, whatever the photograph's size
 COLOR_UNIT = 20  # Lab units; colours enter the kernel as multiples of it
 MAX_COLUMNS = 512  # kept in memory, of a quarter of a megabyte each
+SURPRISE = 15.0  # Lab units; a hint that is off by more than that is taken for a wish rather than for a fact
+SAME_WISH = 12.0  # Lab units; hints of one colour may all be of one object
+_DEAF = 1e6  # noise of what is not said of the scene
 _AT_A_TIME = 16  # columns that are computed together
 
 
@@ -52,7 +55,7 @@ class Reach:
     scale: tuple[float, float, float]
 
 
-REACHES = {
+_KERNELS = {
     # the scales of 'scene' without the one that spans it, each bound to its neighbourhood, and the widest one to what
     # is more alike: by the fitted one, a hint on a face tinted the wall behind it
     'object': Reach(
@@ -85,14 +88,16 @@ REACHES = {
 }
 
 
+REACHES = ('adaptive', *_KERNELS)
+
 # Of another photograph nothing is known about places, and little about single pixels.
 FOLLOWING = Reach(
     variances=(0.504, 4.092, 0.266),
-    weights=tuple((*weights[:5], 0.0, *weights[6:]) for weights in REACHES['scene'].weights[:3]),
+    weights=tuple((*weights[:5], 0.0, *weights[6:]) for weights in _KERNELS['scene'].weights[:3]),
     noise=0.1,
     saturation=0.49,
     trust=1.0,
-    scale=REACHES['scene'].scale,
+    scale=_KERNELS['scene'].scale,
 )
 
 
@@ -185,13 +190,14 @@ class HintField:
         self._columns.clear()
 
     @torch.inference_mode()
-    def spread(self, marks: Marks, reach: str = 'object') -> Tensor:
+    def spread(self, marks: Marks, reach: str = 'adaptive') -> Tensor:
         """Return the colours (2, H', W') in Lab units that the marks lead to, on the field's shape.
 
         Args:
             marks: see `Hints.to_marks`; without any, the automatic colours come back as they were given.
             reach: 'object' for hints that state a wish, which stay with what is near and alike; 'scene' for hints known
-                to be true, each of which also tells about the rest of the scene.
+                to be true, each of which also tells about the rest of the scene; 'adaptive' weighs for each hint which
+                of the two it is.
 
         Raises:
             ValueError: `reach` is neither.
@@ -203,7 +209,12 @@ class HintField:
             return self._given
         places = self.describe(marks.yx)
         wanted = torch.where(marks.ab.isnan(), places.ab, marks.ab)
-        ab = self._regress(places, wanted, REACHES[reach], self._get_columns(marks.yx, reach))
+        if reach == 'adaptive':
+            # gray and keep are said of one thing, and not of the scene
+            tells = ~(marks.ab.isnan() | (marks.ab == 0)).all(dim=1)
+            ab = self._adapt(marks.yx, places, wanted, tells)
+        else:
+            ab = self._regress(places, wanted, _KERNELS[reach], self._get_columns(marks.yx, reach))
         if marks.inside is not None:
             ab = self._fill(ab, marks.inside)
         return ab.to(self._given.device)
@@ -220,19 +231,78 @@ class HintField:
         columns = torch.cat([self._compute_columns(_take(places, start), FOLLOWING) for start in chunks])
         return self._regress(places, ab, FOLLOWING, columns).to(self._given.device)
 
+    def _adapt(self, yx: Tensor, places: Places, wanted: Tensor, tells: Tensor) -> Tensor:
+        """Let each hint tell about the scene as far as it is likely to be true of it, and the rest about its object.
+
+        A colour that the scene's kernel, given the other hints, or the automatic colour would not have expected is a
+        wish: the scene hears it with that much noise, d^4 for a surprise of d, and what it then does not explain
+        spreads by the object's kernel, so that the hint is met all the same. Of few colours the automatic one counts
+        for more, since the hints of one object confirm each other; the more colours, the less.
+
+        Args:
+            yx: (n, 2) places in [0, 1].
+            places: the same, described.
+            wanted: (n, 2) colours there in Lab units.
+            tells: (n,) bool; False where a hint is known to be a wish.
+
+        Returns:
+            (2, H', W') in Lab units.
+        """
+        scene, near = _KERNELS['scene'], _KERNELS['object']
+        count = len(wanted)
+        apart = torch.linalg.vector_norm((wanted - places.ab).double(), dim=1)
+        _, color, marks = torch.unique(torch.round(wanted / SAME_WISH), dim=0, return_inverse=True, return_counts=True)
+        colors = max(1, len(color[tells].unique()))
+        # all marks of one colour, as those of a stroke, are one witness
+        by_itself = marks[color] * (apart / colors / SURPRISE) ** 4
+        system = self._system(places, scene)
+        residual = ((wanted - places.ab).T.reshape(-1) / COLOR_UNIT).double()
+        doubt = torch.zeros(count, dtype=torch.double)
+        for _ in range(2):  # again, without what has turned out to be a wish
+            doubt[~tells] = _DEAF
+            inverse = torch.linalg.inv(system + (scene.noise + doubt).repeat(2).diag())
+            # the error of each hint's prediction from all others (Rasmussen and Williams 2006, Eq. 5.12)
+            others = ((inverse @ residual) / inverse.diagonal()).view(2, count)
+            surprise = torch.linalg.vector_norm(others, dim=0) * COLOR_UNIT
+            doubt = torch.maximum((surprise / SURPRISE) ** 4, by_itself)
+        doubt[~tells] = _DEAF
+        # how far the automatic colours are to be trusted is the scene's matter too
+        trust = 1 - (1 - scene.trust) * (1 - float((doubt / (1 + doubt)).prod()))
+        weights, gain = self._solve(places, wanted, scene, trust, scene.noise + doubt)
+        wide = self._lay(weights, self._get_columns(yx, 'scene')) + (trust + gain) * self._ab
+        told = COLOR_UNIT * (weights @ self._covariance(places, scene)).T + (trust + gain) * places.ab
+        left = _solve_each(self._covariance(places, near), wanted - told, near.noise)
+        return wide + self._lay(left, self._get_columns(yx, 'object'))
+
     def _regress(self, places: Places, wanted: Tensor, kernel: Reach, columns: Tensor) -> Tensor:
         """Return the posterior mean (2, H', W') given colours (n, 2) at n places and their columns (n, H' * W')."""
-        count = len(wanted)
-        residual = (wanted - kernel.trust * places.ab).T.reshape(-1) / COLOR_UNIT
-        own = self._covariance(places, kernel)
-        system = torch.block_diag(own, own).double()
-        unit = (places.ab / COLOR_UNIT).T.reshape(-1).double()  # (2n)
-        system += kernel.saturation * torch.outer(unit, unit)
-        system.diagonal().add_(kernel.noise)
-        weights = torch.linalg.solve(system, residual.double()).float()
-        spread = (weights.view(2, count) @ columns).view(2, *self.shape) * COLOR_UNIT
-        gain = kernel.saturation * float(weights @ unit.float())
-        return spread + (kernel.trust + gain) * self._ab
+        noise = torch.full((len(wanted),), kernel.noise, dtype=torch.double)
+        weights, gain = self._solve(places, wanted, kernel, kernel.trust, noise)
+        return self._lay(weights, columns) + (kernel.trust + gain) * self._ab
+
+    def _solve(
+        self, places: Places, wanted: Tensor, kernel: Reach, trust: float, noise: Tensor
+    ) -> tuple[Tensor, float]:
+        """Return the columns' weights (2, n), and what is added to `trust`, given each hint's noise (n)."""
+        system, unit = self._system(places, kernel), self._units(places)
+        system.diagonal().add_(noise.repeat(2))
+        residual = (wanted - trust * places.ab).T.reshape(-1) / COLOR_UNIT
+        weights = torch.linalg.solve(system, residual.double())
+        return weights.view(2, -1).float(), kernel.saturation * float(weights @ unit)
+
+    def _system(self, places: Places, kernel: Reach) -> Tensor:
+        """Return the covariance (2n, 2n) of a and b at n places, without noise."""
+        own, unit = self._covariance(places, kernel), self._units(places)
+        return torch.block_diag(own, own).double() + kernel.saturation * torch.outer(unit, unit)
+
+    @staticmethod
+    def _units(places: Places) -> Tensor:
+        """Return the automatic colours (2n) of n places, first all a, in units of `COLOR_UNIT`."""
+        return (places.ab / COLOR_UNIT).T.reshape(-1).double()
+
+    def _lay(self, weights: Tensor, columns: Tensor) -> Tensor:
+        """Return the sum (2, H', W') in Lab units of columns (n, H' * W') by their weights (2, n)."""
+        return COLOR_UNIT * (weights @ columns).view(2, *self.shape)
 
     def describe(self, yx: Tensor) -> Places:
         """Read the maps, the luminance and the automatic colours at n places yx (n, 2) in [0, 1]."""
@@ -264,7 +334,7 @@ class HintField:
         new = [i for i, key in enumerate(keys) if key not in self._columns]
         for start in range(0, len(new), _AT_A_TIME):
             part = new[start : start + _AT_A_TIME]
-            for i, column in zip(part, self._compute_columns(self.describe(yx[part]), REACHES[reach]), strict=True):
+            for i, column in zip(part, self._compute_columns(self.describe(yx[part]), _KERNELS[reach]), strict=True):
                 self._columns[keys[i]] = column
         columns = torch.stack([self._columns[key] for key in keys])
         for key in keys:
@@ -332,6 +402,13 @@ def _take(places: Places, start: int) -> Places:
     """Return the next few places, from one on."""
     part = slice(start, start + _AT_A_TIME)
     return Places([v[part] for v in places.vectors], places.l[part], places.ab[part])
+
+
+def _solve_each(own: Tensor, values: Tensor, noise: float) -> Tensor:
+    """Return the weights (2, n) of columns that lead to values (n, 2) in Lab units, given the covariance (n, n)."""
+    system = own.double()
+    system.diagonal().add_(noise)
+    return torch.linalg.solve(system, values.double() / COLOR_UNIT).T.float()
 
 
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:

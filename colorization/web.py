@@ -20,6 +20,11 @@ POLICY = (
     "default-src 'self' blob: data: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'self'"
 )
+HEADERS = [
+    (b'content-security-policy', POLICY.encode()),
+    (b'x-content-type-options', b'nosniff'),
+    (b'referrer-policy', b'no-referrer'),
+]
 
 
 def make_page(desk: Desk) -> Any:
@@ -116,7 +121,7 @@ def make_page(desk: Desk) -> Any:
         tell(problems)
         return gr.update(value=str(archive), interactive=True)
 
-    with gr.Blocks(title='dualattn', analytics_enabled=False, delete_cache=(300, int(desk.limits.idle))) as page:
+    with gr.Blocks(title='dualattn', analytics_enabled=False, delete_cache=(60, int(desk.limits.unclaimed))) as page:
         state = gr.State(None, time_to_live=desk.limits.idle, delete_callback=desk.close)
         gr.Markdown(
             '## Colour for photographs\nThe colours are guesses: click where you know better. Nothing leaves this '
@@ -135,8 +140,12 @@ def make_page(desk: Desk) -> Any:
                 color = gr.ColorPicker('#b03030', label='Colour', elem_id='color')
                 offers = gr.Radio([], label='Also likely here', visible=False, elem_id='offers')
                 reach = gr.Radio(
-                    [('what is near and alike', 'object'), ('the whole scene', 'scene')],
-                    value='object',
+                    [
+                        ('as much as is likely', 'adaptive'),
+                        ('what is near and alike', 'object'),
+                        ('the whole scene', 'scene'),
+                    ],
+                    value='adaptive',
                     label='It tells about',
                 )
                 with gr.Row():
@@ -199,24 +208,47 @@ def _hex_of(ab: tuple[float, float], draft: Draft, x: float, y: float) -> str:
     return '#' + ''.join(f'{round(float(value) * 255):02x}' for value in rgb)
 
 
+class _Doorkeeper:
+    """ASGI middleware: adds the headers that forbid other hosts, and lets the desk clear away what uploads left behind.
+
+    It is none of Starlette's `BaseHTTPMiddleware`, whose answers run on a task of their own: that a visitor has left,
+    which ends a session, and that an upload was cut, would reach gradio late or never.
+    """
+
+    def __init__(self, app: Callable, desk: Desk):
+        self.app, self.desk = app, desk
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope['type'] != 'http':
+            await self.app(scope, receive, send)
+            return
+
+        path = scope['path'].rstrip('/')
+
+        async def send_with_headers(message: dict) -> None:
+            if message['type'] == 'http.response.start':
+                message = {**message, 'headers': [*message.get('headers', ()), *HEADERS]}
+                if path.endswith('/queue/join') and message['status'] == 503:
+                    message['status'] = 429  # for a 503 the page says that something is busy, and not that it is full
+            await send(message)
+
+        if path.endswith('/upload'):
+            with self.desk.take_upload():
+                await self.app(scope, receive, send_with_headers)
+        else:
+            await self.app(scope, receive, send_with_headers)
+
+
 def make_app(desk: Desk) -> Any:
     """Return the ASGI application of a desk; its uploads stay below the desk's folder.
 
     The folder has to be named to gradio by the environment before it is imported, which `dualattn serve` does.
     """
     import gradio as gr
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
 
     app = FastAPI(openapi_url=None)
-
-    @app.middleware('http')
-    async def forbid_other_hosts(request: Request, answer: Callable) -> Any:
-        response = await answer(request)
-        response.headers['Content-Security-Policy'] = POLICY
-        response.headers['X-Content-Type-Options'] = 'nosniff'
-        response.headers['Referrer-Policy'] = 'no-referrer'
-        return response
-
+    app.add_middleware(_Doorkeeper, desk=desk)
     system = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
     return gr.mount_gradio_app(
         app,

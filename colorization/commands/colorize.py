@@ -89,9 +89,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--hints', metavar='FILE', help='colours for places of one photograph: JSON or a painted PNG')
     parser.add_argument(
         '--reach',
-        choices=('object', 'scene'),
-        default='object',
-        help='what a hint tells about: what is near and alike (default), or, being true, the whole scene',
+        choices=('adaptive', 'object', 'scene'),
+        default='adaptive',
+        help='what a hint tells about: what is near and alike (object); being true, the whole scene; or, by default, '
+        'either, whichever is likelier (adaptive)',
     )
     parser.add_argument('--like', metavar='PHOTO', help='take colours from a photograph of the same scene or kind')
     parser.add_argument('-r', '--recursive', action='store_true', help='search folders with their subfolders')

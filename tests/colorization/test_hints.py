@@ -72,7 +72,52 @@ def test_a_hint_reaches_its_side_of_an_edge_and_not_the_other(colorizer):
     assert change[:, 88:].mean() < 2
 
 
-@pytest.mark.parametrize('reach', ['object', 'scene'])
+def textures(height=96, width=160):
+    """Three things: at the left fine stripes, in the middle a smooth thing, at the right noise."""
+    rows, columns = np.mgrid[:height, :width]
+    noise = np.random.default_rng(1).integers(90, 220, (height, width))
+    return np.select([columns < 54, columns < 107], [60 + 30 * (rows // 2 % 2), 150 + rows // 8], noise).astype(
+        np.uint8
+    )
+
+
+@pytest.mark.parametrize(
+    'hints',
+    [
+        [Hint.point(27, 48, '#c02020', width=4)],
+        [Hint.point(27, y, '#c02020', width=4) for y in (10, 30, 50, 70, 90)],  # which confirm each other
+        [Hint.stroke([(10, 10), (40, 90)], '#2040c0', width=4)],
+        [Hint.region([(5, 5), (45, 5), (45, 90), (5, 90)], '#20a020')],
+        [Hint.point(27, 30, 'gray', width=4), Hint.point(27, 60, 'gray', width=4)],
+        [Hint.point(27, 48, 'keep', width=4)],
+    ],
+)
+def test_a_wish_for_one_thing_leaves_others_alone(colorizer, hints):
+    gray = textures()
+    change = chroma_change(colorizer(gray, Hints((160, 96), hints)), colorizer(gray))
+    assert change[:, 60:100].mean() < 2 and change[:, 113:].mean() < 2
+    if hints[0].ab not in (None, (0.0, 0.0)):
+        assert change[40:56, 20:35].mean() > 15
+
+
+def test_hints_that_are_true_of_the_scene_tell_about_all_of_it():
+    """A tint that the network does not know, at the left: the right has it too."""
+
+    class Flat(nn.Module):
+        def forward(self, l):
+            return torch.full((len(l), 2, *l.shape[2:]), 4.0)
+
+    tint = (-6.0, 10.0)
+    hints = Hints((160, 96), [Hint.point(20, y, tint, width=2) for y in (20, 76)])
+    distances = {}
+    for reach in ('adaptive', 'object', 'scene'):
+        result = ab_of(Colorizer(Flat(), size=64, reach=reach)(textures(), hints))
+        distances[reach] = np.linalg.norm(result[:, 40:56, 130:150].mean(axis=(1, 2)) - tint)
+    assert distances['object'] > 8
+    assert max(distances['adaptive'], distances['scene']) < 6
+
+
+@pytest.mark.parametrize('reach', ['adaptive', 'object', 'scene'])
 @pytest.mark.parametrize('color', ['gray', 'keep'])
 def test_gray_and_keep(colorizer, reach, color):
     gray = halves()

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorization.decoders.palette import has_palette
 from colorization.hints import Hints
 from colorization.luminance import extract_l, join_luminance
-from colorization.propagation import REACHES, HintField, make_field, watch_maps
+from colorization.propagation import REACHES, HintField, PaletteScores, make_field, watch_maps
 from dualattn.io.photos import Photo
 
 if TYPE_CHECKING:
@@ -55,21 +56,27 @@ class Draft:
         self.hints = hints
         self._l = extract_l(photo.pixels)
         self._maps: list[Tensor] = []
-        self._predicted = self._automatic = None
+        self._predicted: Tensor | None = None
+        self._scores: Tensor | None = None
         self._vividness = math.nan
         self._predict()
         self._field: HintField | None = None
         self._source: tuple | None = None
         self._previews: dict[int, Tensor] = {}
-        self._scores: Tensor | None = None
 
     def _predict(self) -> None:
         colorizer = self.colorizer
         if self._vividness == colorizer.vividness:
             return
-        with watch_maps(colorizer.network) as maps:
-            self._predicted = colorizer.predict_ab(self._l[None, None])[0]
-        self._maps = maps if len(maps) == 5 else []  # another network than MPT and DDColor: luminance and place do
+        if self._scores is None:
+            with watch_maps(colorizer.network) as maps:
+                if has_palette(colorizer.network):
+                    self._scores = colorizer.predict_scores(self._l[None, None])
+                else:
+                    self._predicted = colorizer.predict_ab(self._l[None, None])[0]
+            self._maps = maps if len(maps) == 5 else []  # another network than MPT and DDColor: luminance and place do
+        if self._scores is not None:
+            self._predicted = colorizer.mix_scores(self._scores)[0]
         self._vividness = colorizer.vividness
 
     @property
@@ -105,10 +112,18 @@ class Draft:
         source = (self._vividness, self.colorizer.chroma, id(reference))
         if self._field is None or source != self._source:
             self._source = source
-            self._field = make_field(self._l, automatic, self._maps)
+            self._field = make_field(self._l, automatic, self._maps, self._make_palette())
             if reference is not None:
                 self._field.automatic = self._field.follow(reference.places, reference.ab)
         return self._field.spread(self._hints.to_marks(), self._reach) if self._hints else self._field.automatic
+
+    def _make_palette(self) -> PaletteScores | None:
+        colorizer, scores = self.colorizer, self._scores
+        if scores is None:
+            return None
+        return PaletteScores(
+            scores[0], colorizer.network.to_ab.colors, lambda z: colorizer.edit_ab(colorizer.mix_scores(z[None])[0])
+        )
 
     @torch.inference_mode()
     def alternatives(self, x: float, y: float, count: int = 5) -> list[tuple[float, float]]:
@@ -122,14 +137,10 @@ class Draft:
         Returns:
             Pairs (a, b) in Lab units, no two of them alike.
         """
-        from colorization.pipeline import has_palette  # which itself makes drafts
-
-        if not has_palette(self.colorizer.network):
-            return []
         if self._scores is None:
-            self._scores = self.colorizer.predict_scores(self._l[None, None])[0]
-        height, width = self._scores.shape[1:]
-        at = self._scores[:, min(max(int(y * height), 0), height - 1), min(max(int(x * width), 0), width - 1)]
+            return []
+        height, width = self._scores.shape[2:]
+        at = self._scores[0, :, min(max(int(y * height), 0), height - 1), min(max(int(x * width), 0), width - 1)]
         chosen: list[tuple[float, float]] = []
         for ab in self.colorizer.network.to_ab.colors[at.argsort(descending=True)].tolist():
             if all(math.dist(ab, other) > APART for other in chosen):

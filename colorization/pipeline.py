@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from colorization.alternatives import draw_variants, measure_doubt
 from colorization.checkpoints import default_weights_path, load_network
 from colorization.decoders import PaletteHead
+from colorization.decoders.palette import has_palette
 from colorization.draft import Draft
 from colorization.hints import Hints
 from colorization.luminance import extract_l, join_luminance
@@ -50,11 +51,6 @@ def resize_l(l: Tensor, size: int) -> Tensor:
     height, width = l.shape[2:]
     shape = network_size(height, width, size)
     return F.interpolate(l, shape, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
-
-
-def has_palette(network: nn.Module) -> bool:
-    """Tell whether a network scores the colours of a palette, so that it has a temperature, variants and doubt."""
-    return isinstance(getattr(network, 'to_ab', None), PaletteHead)
 
 
 def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
@@ -336,7 +332,9 @@ class Colorizer:
         """Let the network answer to l (B, 1, h, w) as it sees it; resizing twice could round to another size."""
         options = {} if self.vividness == 1 else dict(temperature=self._palette_head().temperature / self.vividness)
         with self._fast_matmul():
-            ab = self.network(small.to(self.device, self.dtype), **options).float()
+            return self._check_finite(self.network(small.to(self.device, self.dtype), **options).float())
+
+    def _check_finite(self, ab: Tensor) -> Tensor:
         if not bool(ab.isfinite().all()):
             raise FloatingPointError(
                 f'the network answers with NaN or infinite colours in {self.dtype}; use float32 or other weights'
@@ -360,6 +358,24 @@ class Colorizer:
         network: Any = self.network  # an MPT, since it has such a head
         with self._fast_matmul():
             return network.forward_scores(resize_l(l, self.size).to(self.device, self.dtype))
+
+    @torch.inference_mode()
+    def mix_scores(self, scores: Tensor) -> Tensor:
+        """Return the colours of scores, as `predict_ab` would with this vividness.
+
+        Args:
+            scores: (B, K, h / 4, w / 4), what `predict_scores` gives.
+
+        Returns:
+            (B, 2, h, w) float32 in Lab units on the device.
+
+        Raises:
+            TypeError: the network has no palette.
+            FloatingPointError: the scores are NaN or infinite.
+        """
+        temperature = self._palette_head().temperature / self.vividness
+        with self._fast_matmul():
+            return self._check_finite(self.network.mix_scores(scores, temperature).float())
 
     def _palette_head(self) -> PaletteHead:
         if not has_palette(self.network):

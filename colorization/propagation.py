@@ -12,7 +12,7 @@ weights with an encoder and a pixel decoder. docs/hints.md states what they reac
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,13 +22,16 @@ from torch import Tensor, nn
 
 from colorization.hints import Marks
 
-__all__ = ['REACHES', 'HintField', 'Places', 'make_field', 'watch_maps']
+__all__ = ['REACHES', 'HintField', 'PaletteScores', 'Places', 'make_field', 'watch_maps']
 
 FIELD_SIZE = 256  # side of the square in pixels whose area the field has, whatever the photograph's size
 COLOR_UNIT = 20  # Lab units; colours enter the kernel as multiples of it
 MAX_COLUMNS = 512  # kept in memory, of a quarter of a megabyte each
 SURPRISE = 15.0  # Lab units; a hint that is off by more than that is taken for a wish rather than for a fact
 SAME_WISH = 12.0  # Lab units; hints of one colour may all be of one object
+PALETTE_WIDTH = 8.0  # Lab units; how exactly a hint is meant when it adds to a palette's scores
+PALETTE_SHARE = 0.5  # factor on what it adds; more fills things better, and goes over more edges
+LEAST_LIKELY = -12.0  # no colour is quite impossible
 _DEAF = 1e6  # noise of what is not said of the scene
 _AT_A_TIME = 16  # columns that are computed together
 
@@ -118,6 +121,21 @@ class Places:
     yx: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class PaletteScores:
+    """What a palette head says of a photograph, for hints to add to.
+
+    Attributes:
+        z: (K, h, w) its scores.
+        colors: (K, 2) its colours in Lab units.
+        mix: gives the automatic colours (2, h', w') in Lab units of such scores.
+    """
+
+    z: Tensor
+    colors: Tensor
+    mix: Callable[[Tensor], Tensor]
+
+
 @contextmanager
 def watch_maps(network: nn.Module) -> Iterator[list[Tensor]]:
     """Collect a network's maps while it answers once: the decoder's finest, then the encoder's from fine to coarse.
@@ -154,12 +172,20 @@ class HintField:
         ab: (2, h, w) float in Lab units, the automatic colours.
         maps: the network's maps (1, C, h', w') as `watch_maps` collects them; five of them, or none.
         shape: height and width of the field in pixels.
+        palette: what the automatic colours are mixed from, where they are.
 
     Raises:
         ValueError: there is another number of maps.
     """
 
-    def __init__(self, l: Tensor, ab: Tensor, maps: Sequence[Tensor], shape: tuple[int, int]):
+    def __init__(
+        self,
+        l: Tensor,
+        ab: Tensor,
+        maps: Sequence[Tensor],
+        shape: tuple[int, int],
+        palette: PaletteScores | None = None,
+    ):
         if len(maps) not in (0, 5):
             raise ValueError(f'expected five maps, of the decoder and four of the encoder, or none; got {len(maps)}')
         height, width = l.shape[2:]
@@ -177,6 +203,7 @@ class HintField:
         self._maps = self._normalize(maps)
         self._columns: OrderedDict[tuple, Tensor] = OrderedDict()
         self.automatic = ab
+        self._palette = palette
 
     @property
     def automatic(self) -> Tensor:
@@ -188,6 +215,7 @@ class HintField:
         self._given = ab
         self._ab = F.interpolate(ab[None].float().cpu(), self.shape, mode='bicubic', align_corners=False)[0]
         self._columns.clear()
+        self._palette = None  # these colours are mixed from other scores, or from none
 
     @torch.inference_mode()
     def spread(self, marks: Marks, reach: str = 'adaptive') -> Tensor:
@@ -255,8 +283,10 @@ class HintField:
         colors = max(1, len(color[tells].unique()))
         # all marks of one colour, as those of a stroke, are one witness
         by_itself = marks[color] * (apart / colors / SURPRISE) ** 4
-        system = self._system(places, scene)
-        residual = ((wanted - places.ab).T.reshape(-1) / COLOR_UNIT).double()
+        expected = self._ab if self._palette is None else self._expect(self._palette, yx, places, wanted)
+        there = self._sample(expected, yx)
+        system = self._system(places, scene, there)
+        residual = ((wanted - there).T.reshape(-1) / COLOR_UNIT).double()
         doubt = torch.zeros(count, dtype=torch.double)
         for _ in range(2):  # again, without what has turned out to be a wish
             doubt[~tells] = _DEAF
@@ -268,37 +298,56 @@ class HintField:
         doubt[~tells] = _DEAF
         # how far the automatic colours are to be trusted is the scene's matter too
         trust = 1 - (1 - scene.trust) * (1 - float((doubt / (1 + doubt)).prod()))
-        weights, gain = self._solve(places, wanted, scene, trust, scene.noise + doubt)
-        wide = self._lay(weights, self._get_columns(yx, 'scene')) + (trust + gain) * self._ab
-        told = COLOR_UNIT * (weights @ self._covariance(places, scene)).T + (trust + gain) * places.ab
+        weights, gain = self._solve(places, wanted, scene, there, trust, scene.noise + doubt)
+        wide = self._lay(weights, self._get_columns(yx, 'scene')) + (trust + gain) * expected
+        told = COLOR_UNIT * (weights @ self._covariance(places, scene)).T + (trust + gain) * there
         left = _solve_each(self._covariance(places, near), wanted - told, near.noise)
         return wide + self._lay(left, self._get_columns(yx, 'object'))
+
+    def _expect(self, palette: PaletteScores, yx: Tensor, places: Places, wanted: Tensor) -> Tensor:
+        """Return the automatic colours (2, H', W') once the hints have been added to the scores of the palette.
+
+        Where a pixel is near and like a hint, the scores of colours are lowered the more the further they are from the
+        hint's: a log-likelihood, times how alike the pixel is. A network that was between red and blue then says red
+        for the whole coat, also where the hint itself does not reach.
+        """
+        speaks = (wanted != places.ab).any(dim=1)  # "keep" asks for no other colour
+        if not speaks.any():
+            return self._ab
+        peaks = self._covariance(places, _KERNELS['object']).diagonal()
+        alike = (self._get_columns(yx, 'object') / peaks[:, None]).clamp(0, 1)[speaks].view(-1, *self.shape)
+        size = palette.z.shape[1:]
+        alike = F.interpolate(alike[None], size, mode='bilinear', antialias=True, align_corners=False)[0]
+        alike = alike / alike.sum(dim=0).clamp(min=1)
+        distances = torch.cdist(wanted[speaks], palette.colors.float().cpu()).square()
+        likelihood = -(distances - distances.min(dim=1, keepdim=True).values) / (2 * PALETTE_WIDTH**2)
+        added = torch.einsum('nhw,nk->khw', alike, likelihood.clamp(min=LEAST_LIKELY))
+        ab = palette.mix(palette.z + PALETTE_SHARE * added.to(palette.z.device)).float().cpu()
+        return F.interpolate(ab[None], self.shape, mode='bicubic', align_corners=False)[0]
 
     def _regress(self, places: Places, wanted: Tensor, kernel: Reach, columns: Tensor) -> Tensor:
         """Return the posterior mean (2, H', W') given colours (n, 2) at n places and their columns (n, H' * W')."""
         noise = torch.full((len(wanted),), kernel.noise, dtype=torch.double)
-        weights, gain = self._solve(places, wanted, kernel, kernel.trust, noise)
+        weights, gain = self._solve(places, wanted, kernel, places.ab, kernel.trust, noise)
         return self._lay(weights, columns) + (kernel.trust + gain) * self._ab
 
     def _solve(
-        self, places: Places, wanted: Tensor, kernel: Reach, trust: float, noise: Tensor
+        self, places: Places, wanted: Tensor, kernel: Reach, expected: Tensor, trust: float, noise: Tensor
     ) -> tuple[Tensor, float]:
-        """Return the columns' weights (2, n), and what is added to `trust`, given each hint's noise (n)."""
-        system, unit = self._system(places, kernel), self._units(places)
+        """Return the columns' weights (2, n), and what is added to `trust`.
+
+        Given are the colours wanted and expected (n, 2) in Lab units, and each hint's noise (n).
+        """
+        system, unit = self._system(places, kernel, expected), _units(expected)
         system.diagonal().add_(noise.repeat(2))
-        residual = (wanted - trust * places.ab).T.reshape(-1) / COLOR_UNIT
+        residual = (wanted - trust * expected).T.reshape(-1) / COLOR_UNIT
         weights = torch.linalg.solve(system, residual.double())
         return weights.view(2, -1).float(), kernel.saturation * float(weights @ unit)
 
-    def _system(self, places: Places, kernel: Reach) -> Tensor:
-        """Return the covariance (2n, 2n) of a and b at n places, without noise."""
-        own, unit = self._covariance(places, kernel), self._units(places)
+    def _system(self, places: Places, kernel: Reach, expected: Tensor) -> Tensor:
+        """Return the covariance (2n, 2n) of a and b at n places where colours (n, 2) are expected, without noise."""
+        own, unit = self._covariance(places, kernel), _units(expected)
         return torch.block_diag(own, own).double() + kernel.saturation * torch.outer(unit, unit)
-
-    @staticmethod
-    def _units(places: Places) -> Tensor:
-        """Return the automatic colours (2n) of n places, first all a, in units of `COLOR_UNIT`."""
-        return (places.ab / COLOR_UNIT).T.reshape(-1).double()
 
     def _lay(self, weights: Tensor, columns: Tensor) -> Tensor:
         """Return the sum (2, H', W') in Lab units of columns (n, H' * W') by their weights (2, n)."""
@@ -390,18 +439,23 @@ class HintField:
         return F.grid_sample(item[None], grid, padding_mode='border', align_corners=False)[0, :, 0].T
 
 
-def make_field(l: Tensor, ab: Tensor, maps: Sequence[Tensor]) -> HintField:
+def make_field(l: Tensor, ab: Tensor, maps: Sequence[Tensor], palette: PaletteScores | None = None) -> HintField:
     """Make the field of a photograph: l (H, W) in [0, 100] of any size, its automatic ab (2, h, w) and its maps."""
     from colorization.pipeline import network_size  # which itself makes drafts, and so fields
 
     height, width = l.shape
-    return HintField(l[None, None], ab, maps, network_size(height, width, FIELD_SIZE))
+    return HintField(l[None, None], ab, maps, network_size(height, width, FIELD_SIZE), palette)
 
 
 def _take(places: Places, start: int) -> Places:
     """Return the next few places, from one on."""
     part = slice(start, start + _AT_A_TIME)
     return Places([v[part] for v in places.vectors], places.l[part], places.ab[part])
+
+
+def _units(ab: Tensor) -> Tensor:
+    """Return colours (n, 2) in Lab units as (2n), first all a, in units of `COLOR_UNIT`."""
+    return (ab / COLOR_UNIT).T.reshape(-1).double()
 
 
 def _solve_each(own: Tensor, values: Tensor, noise: float) -> Tensor:

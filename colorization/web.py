@@ -63,7 +63,11 @@ def make_page(desk: Desk) -> Any:
         settings = settings[:-1]
         if session is None or not session.folder.is_dir():
             session = visitors[request.session_hash] = desk.open()
-        tell(desk.upload(session, list(files or [])))
+        try:
+            tell(desk.upload(session, list(files or [])))
+        except PageError as error:  # no gr.Error, which would leave the refused files in the box for the next upload
+            tell([str(error)])
+            return session, gr.skip(), gr.update(value=None), *[gr.skip()] * 3
         choices = [(name, index) for index, name in enumerate(session.names)]
         chooser = gr.update(choices=choices, value=0, visible=len(choices) > 1)
         return session, chooser, gr.update(value=None), *show(session, 0, *settings)

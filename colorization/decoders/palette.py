@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-__all__ = ['PaletteHead']
+__all__ = ['PaletteHead', 'has_palette']
 
 
 class PaletteHead(nn.Module):
@@ -93,3 +93,8 @@ def check_positive(name: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f'the {name} has to be a number above 0, got {value}')
     return float(value)
+
+
+def has_palette(network: nn.Module) -> bool:
+    """Tell whether a network scores the colours of a palette, so that it has a temperature, variants and doubt."""
+    return isinstance(getattr(network, 'to_ab', None), PaletteHead)

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.request
 import uuid
 import zipfile
 import zlib
@@ -113,7 +114,7 @@ class Visitor:
         self.context.route('**/*', self._let_through)
         self.page = self.context.new_page()
         self.page.on('dialog', self._note_dialog)
-        self.page.goto(self.origin, wait_until='domcontentloaded')
+        self.headers = self.page.goto(self.origin, wait_until='domcontentloaded').headers
         self.page.wait_for_selector('#upload input[type=file]', state='attached')
 
     def _let_through(self, route):
@@ -150,8 +151,7 @@ class Visitor:
         return self.picture()
 
     def picture(self):
-        answer = self.context.request.get(self.source(), timeout=WAIT)
-        return np.asarray(Image.open(io.BytesIO(answer.body())).convert('RGB')).astype(int)
+        return read_picture(self.source())
 
     def click_picture(self, x, y):
         """Click at a share x, y of the picture, and return what it then is."""
@@ -186,6 +186,12 @@ def visitor(chromium, address):
     visitor = Visitor(chromium, address)
     yield visitor
     visitor.close()
+
+
+def read_picture(url):
+    """Return what lies there as (h, w, 3) int, by a connection of its own."""
+    with urllib.request.urlopen(url, timeout=WAIT / 1000) as answer:
+        return np.asarray(Image.open(io.BytesIO(answer.read())).convert('RGB')).astype(int)
 
 
 def png(pixels):
@@ -223,12 +229,9 @@ def test_upload_slider_and_download_equal_the_command(visitor, desk, tmp_path, d
         "() => { const p = [...document.querySelectorAll('#slider img')];"
         ' return p.length >= 2 && p.every(i => i.complete && i.naturalWidth == 160) }'
     )
-    before, after = (
-        np.asarray(Image.open(io.BytesIO(visitor.context.request.get(pictures.nth(i).get_attribute('src')).body())))
-        for i in (0, 1)
-    )
-    assert np.abs(before.reshape(96, 160, -1)[..., 0].astype(int) - gray).mean() < 3
-    assert np.ptp(after.astype(int), axis=2).mean() > 3
+    before, after = (read_picture(pictures.nth(i).get_attribute('src')) for i in (0, 1))
+    assert np.abs(before[..., 0] - gray).mean() < 3
+    assert np.ptp(after, axis=2).mean() > 3
     visitor.show('Click to give hints')
     name, made = visitor.download()
     assert name == 'grandma_color.png'
@@ -241,8 +244,7 @@ def test_upload_slider_and_download_equal_the_command(visitor, desk, tmp_path, d
 def test_the_page_asks_no_other_host(visitor):
     assert visitor.asked > 20
     assert visitor.outside == []
-    answer = visitor.context.request.get(visitor.origin)
-    assert "default-src 'self'" in answer.headers['content-security-policy']
+    assert "default-src 'self'" in visitor.headers['content-security-policy']
 
 
 def test_a_hint_changes_its_region_alone_and_goes_again(visitor):
@@ -341,13 +343,10 @@ def test_a_hundred_hostile_uploads_leave_the_page_working_and_nothing_on_disk(ch
     at_first = set(files_below(desk.folder))
     guest = Visitor(chromium, address)
     sent = list(hostile_files())
-    for half in (sent[:30], sent[30:]):
+    for half, refused in ((sent[:30], 'bomb_0.png'), (sent[30:], '0.svg')):
         payload = [dict(name=name, mimeType='image/png', buffer=content) for name, content in half]
         guest.page.set_input_files('#upload input[type=file]', payload)
-        toast = guest.page.get_by_text(half[0][0].split('.')[0].split('<')[-1][:6]).first
-        guest.page.locator('.toast-body.error, .toast-body').first.wait_for()
-        toast.wait_for()
-        guest.page.locator('.toast-close').first.click()
+        guest.page.locator('.toast-body').get_by_text(refused).first.wait_for()
     upload, kind, number = '/gradio_api/upload', 'multipart/form-data; boundary=cut', len(sent)
     target = tmp_path / 'evil.png'
     for name in (

@@ -10,8 +10,9 @@ from torch import nn
 
 from colorization.color import rgb_to_lab
 from colorization.hints import MAX_MARKS, Hint, HintError, Hints, read_hints
-from colorization.models import MPT
+from colorization.models import MPT, build_network
 from colorization.pipeline import Colorizer
+from colorization.propagation import PaletteScores, make_field
 from dualattn.io.photos import Photo
 
 TINY = dict(
@@ -305,3 +306,38 @@ def test_a_preview_and_a_new_strength_keep_the_network_from_running_again(colori
     assert draft.preview(64).shape == (38, 64, 3)
     own.chroma = 0.0
     assert np.ptp(draft.preview(64)[:, 40:].astype(int), axis=2).max() < 6
+
+
+def test_a_hint_decides_between_colours_of_the_palette():
+    """Of a thing that may be red or blue a hint at one end says red: the other end, too far for the hint, follows."""
+    colors = torch.tensor([[50.0, 40.0], [10.0, -50.0], [-40.0, 40.0]])
+    z = torch.full((3, 24, 40), -9.0)
+    z[:2, :, :20], z[2, :, 20:] = 3.0, 3.0  # at the left red or blue, at the right green for sure
+
+    def mix(scores):
+        return torch.einsum('khw,kc->chw', scores.softmax(dim=0), colors)
+
+    marks = Hints((160, 96), [Hint.point(6, 48, tuple(colors[0].tolist()), width=4)]).to_marks()
+    l = torch.from_numpy(halves() / 2.55).float()
+    spread = [make_field(l, mix(z), [], palette).spread(marks) for palette in (PaletteScores(z, colors, mix), None)]
+    green, far = torch.tensor([-40.0, 40.0]), (slice(None), slice(100, 150), slice(90, 130))
+    distances = [torch.linalg.vector_norm(ab[far].mean(dim=(1, 2)) - colors[0]).item() for ab in spread]
+    assert distances[0] < 0.75 * distances[1]
+    assert torch.linalg.vector_norm(spread[0][:, :, 200:].mean(dim=(1, 2)) - green) < 3
+
+
+def test_a_palette_s_scores_give_the_automatic_colours_exactly(tiny_mpt):
+    torch.manual_seed(0)
+    network = build_network(dict(tiny_mpt, head='palette'))
+    network.to_ab.set_palette(
+        [[40.0, 30.0], [-30.0, 30.0], [5.0, -40.0], [10.0, 40.0], [0.0, 0.0], [9.0, 9.0]], [0.2] * 6
+    )
+    for vividness in (1.0, 1.7):
+        colorizer = Colorizer(network, size=64, vividness=vividness, chroma=1.2)
+        automatic = colorizer(halves())
+        assert np.ptp(automatic.astype(int), axis=2).mean() > 2
+        draft = colorizer.draft(halves())
+        np.testing.assert_array_equal(draft.finish().pixels, automatic)
+        draft.hints = Hints((160, 96), [Hint.point(40, 48, '#c02020', width=4), Hint.point(120, 48, 'keep')])
+        change = chroma_change(draft.finish().pixels, automatic)
+        assert change[46:50, 38:42].mean() > 20 and change[:, 100:].mean() < 3

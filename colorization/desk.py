@@ -31,6 +31,7 @@ __all__ = ['Desk', 'Limits', 'PageError', 'Session', 'draw_hints']
 PREVIEW_SIDE = 1024
 CLICK_SHARE = 0.012  # of the longer side: how large a click is
 FORMATS = ('as the original', 'png', 'jpg', 'tif', 'webp')
+_SESSION = 'session-'
 _UNSAFE = re.compile(r'[^\w.-]+', re.ASCII)
 
 
@@ -144,7 +145,7 @@ class Desk:
             if self._uploading:
                 return
             for entry in self.folder.iterdir():
-                if entry in self._sessions:
+                if entry.name.startswith(_SESSION):  # `close` deletes it
                     continue
                 try:
                     if not entry.is_dir():
@@ -158,7 +159,7 @@ class Desk:
 
     def open(self) -> Session:
         """Begin a session."""
-        session = Session(Path(tempfile.mkdtemp(prefix='session-', dir=self.folder)))
+        session = Session(Path(tempfile.mkdtemp(prefix=_SESSION, dir=self.folder)))
         with self._lock:
             self._sessions[session.folder] = session
             now = time.monotonic()

@@ -135,7 +135,8 @@ def tabulate(run: Run) -> Table:
     rows = []
     for side in (AUTOMATIC, LEVIN, *REACHES.values()):
         cells = [figures.get((side, 0 if side == AUTOMATIC else count)) for count in counts]
-        rows.append([side, *('' if cell is None else f'{cell:.2f}' for cell in cells)])
+        if any(cell is not None for cell in cells):
+            rows.append([side, *('' if cell is None else f'{cell:.2f}' for cell in cells)])
     return Table(['PSNR (dB)', *(f'{count} hints' for count in counts)], rows)
 
 
@@ -144,8 +145,9 @@ def judge(run: Run) -> list[Goal]:
     figures = _figures(run)
     goals = []
     for count, gain in GAINS.items():
-        default = next(iter(REACHES.values()))
-        if (default, count) not in figures:
+        # records of before 'adaptive' were of 'scene' and 'object' alone
+        default = next((side for side in REACHES.values() if (side, count) in figures), None)
+        if default is None:
             continue
         ours = figures[default, count]
         goals.append(Goal(f'dB over the automatic result at {count} hints', gain, ours - figures[AUTOMATIC, 0]))

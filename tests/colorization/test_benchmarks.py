@@ -8,7 +8,18 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorization.benchmarks import colorizers, engines, folder, loaders, skin, subjects, upsampling
+from colorization.benchmarks import (
+    colorizers,
+    engines,
+    folder,
+    hints,
+    loaders,
+    previews,
+    references,
+    skin,
+    subjects,
+    upsampling,
+)
 from dualattn.benchmarks.record import Run
 from dualattn.commands.benchmark import make_parser
 
@@ -72,6 +83,31 @@ def test_upsampling(tmp_path, make_photos):
     ours, nearest = run.rows
     assert ours.figures['psnr_db'] > nearest.figures['psnr_db']
     assert ours.figures['photographs'] == 2
+
+
+def test_hints(tmp_path, make_photos):
+    photos = str(make_photos(tmp_path / 'photos', 1, size=(64, 64)))
+    run = measure(hints, '--folder', photos, '--every', '1', '--counts', '3')
+    assert [row.side for row in run.rows] == ['automatic', *hints.REACHES.values(), 'Levin']
+    assert hints.judge(run) == []  # three hints are not of the protocol
+
+
+def test_previews():
+    run = measure(previews, '--sizes', '64x48', '--rounds', '1')
+    assert [row.side for row in run.rows] == [previews.DRAFT, previews.HINT]
+    assert previews.judge(run) == []
+    run.rows[1].case['photo'] = '4000x3000'
+    assert len(previews.judge(run)) == 1
+
+
+def test_references(tmp_path, make_photos, monkeypatch):
+    monkeypatch.setattr('colorization.propagation.FIELD_SIZE', 64)
+    photos = str(make_photos(tmp_path / 'photos', 2, size=(64, 64)))
+    run = measure(references, '--folder', photos, '--every', '1')
+    assert [row.figures['photographs'] for row in run.rows] == [2, 2, 2]
+    assert len(references.judge(run)) == 2
+    with pytest.raises(ValueError, match='two photographs'):
+        measure(references, '--folder', photos, '--every', '2')
 
 
 @pytest.mark.parametrize('engine', ['torch', 'torch, bf16', 'torch, fast_matmul'])

@@ -347,6 +347,7 @@ def test_a_hundred_hostile_uploads_leave_the_page_working_and_nothing_on_disk(ch
         payload = [dict(name=name, mimeType='image/png', buffer=content) for name, content in half]
         guest.page.set_input_files('#upload input[type=file]', payload)
         guest.page.locator('.toast-body').get_by_text(refused).first.wait_for()
+        guest.page.locator('#upload .file-preview').wait_for(state='detached')  # the box is empty for the next ones
     upload, kind, number = '/gradio_api/upload', 'multipart/form-data; boundary=cut', len(sent)
     target = tmp_path / 'evil.png'
     for name in (

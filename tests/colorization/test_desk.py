@@ -1,6 +1,7 @@
 """The page's work without a browser: uploads, limits, hints, results, and that nothing stays."""
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -167,6 +168,23 @@ def test_nothing_is_kept(desk, drop):
     assert len(files_below(desk.folder)) == 2
     desk.close(session)
     assert files_below(desk.folder) == [] and list(desk.folder.iterdir()) == []
+
+
+def test_what_broken_uploads_leave_is_cleared_away(desk):
+    session = desk.open()
+    with desk.take_upload():  # another one is under way
+        (desk.folder / 'tmpabc').write_bytes(b'half a photograph')
+        desk.sweep()
+        assert (desk.folder / 'tmpabc').exists()
+    assert [entry.name for entry in desk.folder.iterdir()] == [session.folder.name]
+    whole = desk.folder / 'hash' / 'photo.png'  # gradio has received it, and the page is about to come for it
+    whole.parent.mkdir()
+    whole.write_bytes(b'')
+    desk.sweep()
+    assert whole.exists()
+    os.utime(whole.parent, (0, 0))
+    desk.sweep()
+    assert not whole.parent.exists()
 
 
 def test_the_longest_unused_session_makes_room(desk, drop):

@@ -38,7 +38,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
     colorizer = Colorizer.from_pretrained()
     for size in args.sizes:
         width, height = map(int, size.split('x'))
-        photo = Photo(make_photo(height, width))
+        photo = Photo(make_photo(width, height))
         draft = colorizer.draft(photo)
         rng = np.random.default_rng(0)
         hints = Hints((width, height))

@@ -375,7 +375,8 @@ class Colorizer:
         """
         temperature = self._palette_head().temperature / self.vividness
         with self._fast_matmul():
-            return self._check_finite(self.network.mix_scores(scores, temperature).float())
+            network: Any = self.network
+            return self._check_finite(network.mix_scores(scores, temperature).float())
 
     def _palette_head(self) -> PaletteHead:
         if not has_palette(self.network):

@@ -5,6 +5,7 @@ browser every other host. What it does stands in `colorization.desk`.
 """
 
 import html
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from colorization.draft import Draft
 from colorization.pipeline import has_palette
 
 __all__ = ['make_app', 'make_page']
+
+logger = logging.getLogger(__name__)
 
 POLICY = (
     "default-src 'self' blob: data: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
@@ -237,8 +240,13 @@ class _Doorkeeper:
             await send(message)
 
         if path.endswith('/upload'):
+            from starlette.requests import ClientDisconnect
+
             with self.desk.take_upload():
-                await self.app(scope, receive, send_with_headers)
+                try:
+                    await self.app(scope, receive, send_with_headers)
+                except ClientDisconnect:
+                    logger.info('an upload broke off')
         else:
             await self.app(scope, receive, send_with_headers)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from dualattn.commands.classes import list_datasets, set_classes
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 __all__ = ['merge_options']
-
-_SPLITS = ('train', 'val', 'test')
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -33,7 +33,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     if root is not None:
         _move_data(cfg, str(root))
     if classes is not None:
-        _set_classes(cfg, classes)
+        set_classes(cfg, classes)
     cfg.merge_from_dict(options)
 
 
@@ -56,7 +56,7 @@ def _find_root(cfg: Config) -> str:
     if isinstance(cfg.get('data_root'), str):
         return cfg['data_root'].rstrip('/')
     roots: set[str] = set()
-    for data in _list_datasets(cfg):
+    for data in list_datasets(cfg):
         found = data.get('data_root') or []
         roots.update([found] if isinstance(found, str) else found)
     root = os.path.commonpath(roots) if len({os.path.isabs(one) for one in roots}) == 1 else ''
@@ -76,60 +76,3 @@ def _replace_root(value: Any, before: str, root: str, moved: list[str]) -> Any:
         moved.append(value)
         return root + value[len(before) :]
     return value
-
-
-def _list_datasets(cfg: Config) -> Iterator[dict]:
-    """Yield the data sets of a config, those inside of wrappers such as RepeatDataset and ConcatDataset."""
-    waiting = [(cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in _SPLITS]
-    while waiting:
-        dataset = waiting.pop(0)
-        if not isinstance(dataset, dict):
-            continue
-        inner = [dataset['dataset']] if 'dataset' in dataset else list(dataset.get('datasets', ()))
-        if inner:
-            waiting += inner
-        else:
-            yield dataset
-
-
-# --- what they show
-
-
-def _set_classes(cfg: Config, classes: Any) -> None:
-    names = [str(name) for name in (classes if isinstance(classes, (list, tuple)) else [classes])]
-    if len(set(names)) != len(names) or '' in names:
-        raise ValueError(f'--cfg-options: classes have to be different names, got {", ".join(names)}')
-    heads = list(_list_heads(cfg.model))
-    per_class = [head for head in heads if 'anchor_generator' in head and 'sizes' in head['anchor_generator']]
-    if per_class or any('tasks' in part for part in _list_parts(cfg.model)):
-        raise ValueError(
-            '--cfg-options: classes: this detector has anchors, or a task, for each class. Name them in a config of '
-            'your own: docs/own_data_detection3d.md'
-        )
-    if not heads:
-        raise ValueError('--cfg-options: classes would have no effect: no part of this model has num_classes')
-    for head in heads:
-        head['num_classes'] = len(names)
-    for dataset in _list_datasets(cfg):
-        if 'classes' in dataset or dataset.get('type') == 'ClassFolder':
-            dataset['classes'] = names
-        else:
-            dataset['metainfo'] = {**(dataset.get('metainfo') or {}), 'classes': names}
-    for hook in cfg.get('custom_hooks') or ():
-        if hook.get('type') == 'ClassCheckHook':
-            hook['new_classes'] = True  # who names them knows that weights to begin with may have others
-
-
-def _list_parts(part: Any) -> Iterator[dict]:
-    if isinstance(part, dict):
-        yield part
-        for key, value in part.items():
-            if not str(key).startswith('rpn'):  # region proposals know no classes
-                yield from _list_parts(value)
-    elif isinstance(part, (list, tuple)):
-        for value in part:
-            yield from _list_parts(value)
-
-
-def _list_heads(model: dict) -> Iterator[dict]:
-    return (part for part in _list_parts(model) if 'num_classes' in part)

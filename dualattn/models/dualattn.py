@@ -304,7 +304,12 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
         if isinstance(state_dict.get(nest), dict):
             state_dict = state_dict[nest]
             break
-    return {re.sub(r'^stages_(\d+)\.', r'stages.\1.', k.removeprefix('model.')): v for k, v in state_dict.items()}
+    named = {re.sub(r'^stages_(\d+)\.', r'stages.\1.', k.removeprefix('model.')): v for k, v in state_dict.items()}
+    classes = len(named['head.fc.weight']) if 'head.fc.weight' in named else None
+    cfg = getattr(model, 'pretrained_cfg', None)
+    if cfg and classes == getattr(model, 'num_classes', None):
+        cfg['num_classes'] = classes  # else timm, which goes by the variant's 1000, would leave a fitting head random
+    return named
 
 
 def _cfg(**kwargs) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What timm asks of a model, clause by clause, for every variant that registers itself."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -493,3 +494,26 @@ def test_mismatched_lengths_raise(name, kwargs):
 def test_wrong_values_raise(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
         timm.create_model(name, device='meta', **kwargs)
+
+
+@pytest.mark.parametrize('num_classes', [7, 1000])
+def test_a_head_that_fits_is_loaded(num_classes, tmp_path):
+    """timm goes by the number of classes that the variant names, and would leave the head of 7 random in silence."""
+    size = dict(depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), stem_dim=8, head_dim=8)
+    model = timm.create_model('dualattn_tiny', num_classes=num_classes, **size)
+    path = tmp_path / 'weights.pth'
+    torch.save(model.state_dict(), path)
+    overlay = dict(file=str(path))
+    load = functools.partial(
+        timm.create_model, 'dualattn_tiny', pretrained=True, pretrained_cfg_overlay=overlay, **size
+    )
+    loaded = load(num_classes=num_classes)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert loaded.pretrained_cfg['num_classes'] == num_classes
+    other = load(num_classes=5)  # as timm has it: another head begins anew, the rest is loaded
+    assert other.head.fc.out_features == 5 and torch.equal(other.stem.conv.weight, model.stem.conv.weight)
+    assert timm.create_model('dualattn_tiny', **size).pretrained_cfg['num_classes'] == 1000  # of this model alone
+    if num_classes != 1000:
+        with pytest.raises(RuntimeError, match='head.fc.weight'):
+            load()

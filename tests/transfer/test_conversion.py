@@ -1,5 +1,6 @@
 """KITTI folders that are not KITTI: own classes, frames without objects, test frames, and what is refused."""
 
+import json
 import pickle
 
 import numpy as np
@@ -74,6 +75,17 @@ def test_own_classes_have_numbers_of_their_own(own):
     assert len(dataset.get_ann_info(1)['gt_labels_3d']) == 0
     database = pickle.loads((root / 'kitti_dbinfos_train.pkl').read_bytes())
     assert {name: len(items) for name, items in database.items()} == {'Digger': 2, 'Pedestrian': 2}
+
+
+def test_objects_are_measured_for_anchors(own):
+    root, _ = own
+    sizes = json.loads((root / 'object_sizes.json').read_text())
+    assert {name: entry['objects'] for name, entry in sizes.items()} == {'Digger': 2, 'Pedestrian': 2}
+    line = next(line for line in (root / 'training/label_2/000000.txt').read_text().splitlines() if 'Digger' in line)
+    height, width, length = map(float, line.split()[8:11])
+    assert sizes['Digger']['size'] == pytest.approx([length, width, height], abs=0.01)
+    boxes = [item['box3d_lidar'] for item in pickle.loads((root / 'kitti_dbinfos_train.pkl').read_bytes())['Digger']]
+    assert sizes['Digger']['bottom'] == pytest.approx(np.median([box[2] for box in boxes]), abs=1e-3)
 
 
 def test_frames_to_test_have_points_and_no_labels(own):

@@ -17,6 +17,7 @@ import numpy as np
 from mmdet3d.utils import register_all_modules
 from nuscenes.nuscenes import NuScenes
 
+from dualattn.commands.classes import OBJECT_SIZES
 from dualattn.engine import DataError
 from dualattn.io.files import list_files, write_whole
 from transfer.detection3d.kitti_labels import DONT_CARE, KITTI_CLASSES, check_calibration, read_labels
@@ -161,7 +162,8 @@ def _check_kitti_labels(folder: Path, frames: dict[str, list[str]], classes: Seq
 def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False, classes: Sequence[str] = ()) -> list[Path]:
     """Write kitti_infos_{train,val}.pkl, kitti_dbinfos_train.pkl and the database itself, kitti_infos_test.pkl too.
 
-    The last is for frames without labels, where there are ImageSets/test.txt and testing/.
+    The last is for frames without labels, where there are ImageSets/test.txt and testing/. Beside them lies
+    object_sizes.json, which `classes=` makes anchors of.
 
     Args:
         root: holds training/{calib,image_2,label_2} with velodyne, or with velodyne_reduced alone (what the camera
@@ -197,7 +199,23 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False, classes:
         for split, names in frames.items():
             written.append(_convert_kitti_split(out_dir, Path(aside), split, names, folders[split], points[split]))
             _name_kitti_classes(written[-1], out_dir, classes)
-    return [*written, _make_database('KittiDataset', out_dir, 'kitti')]
+    database = _make_database('KittiDataset', out_dir, 'kitti')
+    _measure_objects(database, out_dir / OBJECT_SIZES)
+    return [*written, database]
+
+
+def _measure_objects(database: Path, path: Path) -> None:
+    """Write how large the objects of each class typically are, and how high they stand: what anchors are made of."""
+    sizes = {}
+    for name, objects in mmengine.load(str(database)).items():
+        boxes = np.array(
+            [one['box3d_lidar'] for one in objects], dtype=np.float64
+        )  # x, y, bottom, length, width, height
+        if len(boxes):
+            middle = np.median(boxes, 0).round(3).tolist()
+            sizes[name] = dict(objects=len(boxes), size=middle[3:6], bottom=middle[2])
+    with write_whole(path) as aside:
+        aside.write_text(json.dumps(sizes, indent=1) + '\n', encoding='utf-8')
 
 
 def _convert_kitti_split(out_dir: Path, aside: Path, split: str, names: list[str], folder: Path, points: str) -> Path:

@@ -8,6 +8,7 @@ from timm.layers import LayerNorm
 from torch import func, nn
 from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
+from torch.utils.flop_counter import FlopCounterMode
 
 from dualattn.layers import ResidualAttention, joined
 from dualattn.ops import block, library
@@ -190,6 +191,16 @@ def test_vmap(name):
             torch.testing.assert_close(out[i], operator(*one))
         given[0], given[-2] = stacked[:, :0], weights[:0]
         assert func.vmap(operator, in_dims=tuple(in_dims))(*given).shape == (0, *out.shape[1:])
+
+
+@pytest.mark.parametrize('name', OPERATORS)
+def test_flops_are_those_of_the_plain_form(name):
+    arguments, counts = make_arguments(name, (2, 3, 4, 6, 2)), []
+    for function in (getattr(torch.ops.dualattn, name), getattr(block, name)):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            function(*arguments)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize('name', OPERATORS)

@@ -134,9 +134,31 @@ const float* read_floats(const Tensor& tensor) { return static_cast<const float*
 
 float* write_floats(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
 
+// While it lives, its thread takes numbers below 2^-126 as zero. A softmax that is all but decided has weights near
+// that, and their products with small gradients lie below: on many x86 processors each of those costs over a hundred
+// cycles, which made the backward pass of the channel attention 13 times as slow in a real training.
+class FlushSubnormals {
+ public:
+#ifdef __x86_64__
+  FlushSubnormals() : saved_(__builtin_ia32_stmxcsr()) { __builtin_ia32_ldmxcsr(saved_ | kFlush); }
+  ~FlushSubnormals() { __builtin_ia32_ldmxcsr(saved_); }
+
+ private:
+  static constexpr unsigned kFlush = 0x8040;  // results and operands
+  const unsigned saved_;
+#else
+  FlushSubnormals() {}
+  ~FlushSubnormals() {}
+#endif
+};
+
 template <class Function>
 void parallel(int64_t items, const Function& function) {
-  if (items > 0) torch::stable::parallel_for(0, items, 1, function);
+  if (items == 0) return;
+  torch::stable::parallel_for(0, items, 1, [&](int64_t begin, int64_t end) {
+    const FlushSubnormals flush;
+    function(begin, end);
+  });
 }
 
 Tensor sda_cpu(const Tensor& qkv_, int64_t grid_h, int64_t grid_w, int64_t heads, double scale) {

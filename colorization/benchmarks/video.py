@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SINGLE, CARRIED = 'frame by frame', 'carried'
 KINDS = ('pan', 'zoom', 'object over ground', 'cuts')
 CUT_EVERY = 8  # frames
+SPEED = 0.018  # of the height, by which a pan goes on in a frame
 BT709 = (0.2126, 0.7152, 0.0722)
 
 
@@ -81,7 +82,7 @@ def make_clip(kind: str, photos: Sequence[np.ndarray], frames: int, side: int, s
     # from a pixel of the frame, from its centre, to a place of the photograph: scale and shift, frame by frame
     steps = np.linspace(-1, 1, frames)
     zoom = {'zoom': 1.5 ** -((steps + 1) / 2)}.get(kind, np.ones(frames))
-    reach = {'pan': 0.22, 'object over ground': 0.08}.get(kind, 0.0) * height
+    reach = {'pan': SPEED * (frames - 1) / 2, 'object over ground': 0.08}.get(kind, 0.0) * height
     ground = _Layer(photos[0], height, width, 0.62 * zoom, reach * np.outer(steps, [np.sin(angle), np.cos(angle)]))
     if kind != 'object over ground':
         return _render([ground], frames, height, width)

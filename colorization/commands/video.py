@@ -100,7 +100,8 @@ def open_input(args: argparse.Namespace, even_sizes: bool) -> 'Film':
 
     from colorization.video.reading import open_film
 
-    av.logging.set_level(av.logging.PANIC)
+    # not set_level, by which messages wait for the lock of Python, and frame threads with them, for ever
+    av.logging.set_libav_level(av.logging.PANIC)
     return open_film(args.film, even_sizes, args.allow_truncated)
 
 

@@ -75,6 +75,11 @@ def show(ffmpeg):
     return read
 
 
+@pytest.fixture(scope='session')
+def fake_network():
+    return FakeNetwork
+
+
 @pytest.fixture
 def colorizer():
     from colorization.pipeline import Colorizer

@@ -1,0 +1,107 @@
+"""`dualattn video` as it is typed."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorization.commands import video
+from colorization.commands.video import main
+
+X264 = ('-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p')
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch, colorizer):
+    """The packaged network is left out of all tests but one."""
+    monkeypatch.setattr(video, 'load_colorizer', lambda args: colorizer)
+
+
+def test_film_and_what_it_says(make_film, show, tmp_path, capsys):
+    source, out = make_film('f.mp4', *X264, '-c:a', 'aac', audio=1), tmp_path / 'out.mkv'
+    assert main([str(source), str(out), '--lossless']) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert show(out).lumas == show(source).lumas
+    assert main([str(source), str(out), '--lossless']) == 2
+    assert '--overwrite' in capsys.readouterr().err
+    assert main([str(source), str(out), '--lossless', '--overwrite', '--frame-by-frame']) == 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['IN', 'out.avi'], 'expected a name that ends in'),
+        (['IN', 'out.mp4', '--lossless'], 'Matroska'),
+        (['none.mp4', 'out.mp4'], 'no such file'),
+        (['IN', 'nowhere/out.mp4'], 'no such folder'),
+        (['IN', 'out.mp4', '--notes', 'none.json'], 'none.json'),
+    ],
+)
+def test_nothing_is_started(arguments, message, make_film, tmp_path, capsys, monkeypatch):
+    source = make_film('f.mp4', *X264, frames=2)
+    monkeypatch.chdir(tmp_path)
+    assert main([str(source) if word == 'IN' else word for word in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith('video: ') and message in said and said.count('\n') == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['f.mp4']
+
+
+@pytest.mark.parametrize('arguments', [['IN'], ['IN', 'OUT', '--stills', 'x'], ['IN', 'OUT', '--crf', '60']])
+def test_arguments_that_cannot_be(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_damage_on_the_way_is_told(make_film, tmp_path, capsys):
+    source = make_film('f.mp4', *X264, '-movflags', 'faststart', frames=30)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
+    assert main([str(source), str(tmp_path / 'out.mp4')]) == 1
+    assert '--allow-truncated' in capsys.readouterr().err
+    assert not (tmp_path / 'out.mp4').exists()
+    assert main([str(source), str(tmp_path / 'out.mp4'), '--allow-truncated']) == 0
+
+
+def test_stopped_film_goes_on(make_film, colorizer, tmp_path, capsys, monkeypatch):
+    source, out = make_film('f.mp4', *X264), tmp_path / 'out.mp4'
+    predict = colorizer.predict_ab
+
+    def stop(l):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(colorizer, 'predict_ab', stop)
+    assert main([str(source), str(out)]) == 130
+    assert 'to go on' in capsys.readouterr().err
+    assert not out.exists() and (tmp_path / 'out.mp4.parts' / 'plan.json').exists()
+    monkeypatch.setattr(colorizer, 'predict_ab', predict)
+    assert main([str(source), str(out)]) == 0
+    assert not (tmp_path / 'out.mp4.parts').exists()
+
+
+def test_stills(make_film, tmp_path, capsys):
+    """The middle frame of the one shot, upright, in the numbers of the full range."""
+    source = make_film('f.mkv', '-c:v', 'ffv1', '-pix_fmt', 'gray', frames=5)
+    assert main([str(source), '--stills', str(tmp_path / 'stills')]) == 0
+    (still,) = (tmp_path / 'stills').iterdir()
+    assert still.name == 'shot0000_0-00-00.080.png' and still.name in capsys.readouterr().out
+    import av
+
+    with av.open(str(source)) as container:
+        wanted = list(container.decode(video=0))[2].to_ndarray()
+    assert np.array_equal(np.asarray(Image.open(still)), wanted)
+
+
+@pytest.mark.slow
+def test_packaged_network_follows_notes(make_film, planes_of, tmp_path, monkeypatch):
+    """The whole way once: hints of one frame tell about the rest of its shot."""
+    monkeypatch.undo()
+    source = make_film('f.mkv', '-c:v', 'ffv1', '-pix_fmt', 'yuv420p', frames=3, source='smptebars')
+    hints = dict(size=[48, 32], hints=[dict(region=[[0, 0], [48, 0], [48, 32], [0, 32]], color=[60, 40])])
+    (tmp_path / 'h.json').write_text(json.dumps(hints))
+    (tmp_path / 'n.json').write_text(json.dumps(dict(shots=[dict(at=0.05, hints='h.json')])))
+    assert main([str(source), str(tmp_path / 'plain.mkv'), '--lossless']) == 0
+    assert main([str(source), str(tmp_path / 'out.mkv'), '--lossless', '--notes', str(tmp_path / 'n.json')]) == 0
+    plain, hinted = (planes_of(tmp_path / name) for name in ('plain.mkv', 'out.mkv'))
+    assert all(np.array_equal(one[0], other[0]) for one, other in zip(plain, hinted, strict=True))
+    assert all(other[2].mean() > one[2].mean() + 5 for one, other in zip(plain, hinted, strict=True))  # redder

@@ -40,7 +40,6 @@ CASES = {
     'alpha': dict(options=('-c:v', 'ffv1', '-pix_fmt', 'yuva420p'), name='f.mkv'),
     'packed': dict(options=('-c:v', 'rawvideo', '-pix_fmt', 'uyvy422'), name='f.avi'),
     'packed, 10 bit': dict(options=('-c:v', 'v210', '-pix_fmt', 'yuv422p10le'), name='f.mov'),
-    'AVI': dict(options=('-c:v', 'huffyuv', '-pix_fmt', 'yuv422p'), name='f.avi'),
     'one frame': dict(options=X264, frames=1),
 }
 

@@ -1,7 +1,5 @@
 """`dualattn video` as it is typed."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +12,7 @@ X264 = ('-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p')
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch, colorizer):
-    """The packaged network is left out of all tests but one."""
+    """The packaged network is left out."""
     monkeypatch.setattr(video, 'load_colorizer', lambda args: colorizer)
 
 
@@ -90,18 +88,3 @@ def test_stills(make_film, tmp_path, capsys):
     with av.open(str(source)) as container:
         wanted = list(container.decode(video=0))[2].to_ndarray()
     assert np.array_equal(np.asarray(Image.open(still)), wanted)
-
-
-@pytest.mark.slow
-def test_packaged_network_follows_notes(make_film, planes_of, tmp_path, monkeypatch):
-    """The whole way once: hints of one frame tell about the rest of its shot."""
-    monkeypatch.undo()
-    source = make_film('f.mkv', '-c:v', 'ffv1', '-pix_fmt', 'yuv420p', frames=3, source='smptebars')
-    hints = dict(size=[48, 32], hints=[dict(region=[[0, 0], [48, 0], [48, 32], [0, 32]], color=[60, 40])])
-    (tmp_path / 'h.json').write_text(json.dumps(hints))
-    (tmp_path / 'n.json').write_text(json.dumps(dict(shots=[dict(at=0.05, hints='h.json')])))
-    assert main([str(source), str(tmp_path / 'plain.mkv'), '--lossless']) == 0
-    assert main([str(source), str(tmp_path / 'out.mkv'), '--lossless', '--notes', str(tmp_path / 'n.json')]) == 0
-    plain, hinted = (planes_of(tmp_path / name) for name in ('plain.mkv', 'out.mkv'))
-    assert all(np.array_equal(one[0], other[0]) for one, other in zip(plain, hinted, strict=True))
-    assert all(other[2].mean() > one[2].mean() + 5 for one, other in zip(plain, hinted, strict=True))  # redder

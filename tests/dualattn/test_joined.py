@@ -1,6 +1,7 @@
-"""The operators that join a residual block for inference, and when the layers take them."""
+"""The operators that join a residual block for inference, when the layers take them, and subnormal numbers on a CPU."""
 
 import copy
+import platform
 
 import pytest
 import torch
@@ -237,6 +238,21 @@ def test_arguments_that_do_not_fit_are_refused(name):
                     continue
                 with pytest.raises(RuntimeError, match='has to|does not have|holds|dimension'):
                     operator(*given)
+
+
+@pytest.mark.skipif(platform.machine() != 'x86_64', reason='other processors have no price for subnormal numbers')
+@pytest.mark.parametrize('threads', [1, 2])
+def test_subnormal_numbers_are_zero_inside_and_nowhere_else(threads):
+    """Each would cost a hundred cycles; the rest of the process keeps them."""
+    qkv, before = draw(2, 6, 6, 3 * 32), torch.get_num_threads()
+    qkv[..., 64:] = 1e-39
+    try:
+        torch.set_num_threads(threads)
+        assert not torch.ops.dualattn.fca(qkv, 2, 0.1)[0].any()
+        assert not torch.ops.dualattn.sda(qkv, 3, 3, 2, 0.1).any()
+        assert (torch.full((100_000,), 1e-39) * 0.5).all()
+    finally:
+        torch.set_num_threads(before)
 
 
 # --- the layers

@@ -39,24 +39,27 @@ def describe_steps(transform: Any) -> str:
 
 
 def _list_steps(transforms: Iterable[Any]) -> list[str]:
-    """Say of each step of a pipeline of mmdet or mmdet3d what it does to the measured samples."""
+    """Say of each step of a pipeline of mmdet or mmdet3d what it does to the measured samples.
+
+    What is random, in training, stands by its name.
+    """
     parts = []
     for step in transforms:
         scale, points = getattr(step, 'scale', None), getattr(step, 'pcd_range', None)
         inner = getattr(getattr(step, 'transforms', None), 'transforms', None)
         if type(step).__name__ == 'TestTimeAug':
             parts.append('augmented at test time')
-        elif isinstance(
-            inner, list
-        ):  # mmdet3d keeps its steps inside MultiScaleFlipAug3D, which does nothing by itself
-            parts += _list_steps(inner)
-        elif isinstance(scale, tuple):
+        elif isinstance(inner, list):  # mmdet3d keeps its steps in MultiScaleFlipAug3D, which leaves nothing to chance
+            parts += [part for part in _list_steps(inner) if not part.startswith('Random')]
+        elif type(step).__name__.startswith('Random'):
+            parts.append(type(step).__name__)
+        elif isinstance(scale, tuple) and hasattr(step, 'keep_ratio'):  # others have a scale of another kind
             parts.append(f'{"scaled to fit" if step.keep_ratio else "squeezed to"} {scale[0]} x {scale[1]}')
         elif points is not None:
             parts.append(f'points within {", ".join(f"{float(value):g}" for value in points)} m')
         elif getattr(step, 'sweeps_num', None):
             parts.append(f'{step.sweeps_num} sweeps before each frame')
-    return parts
+    return list(dict.fromkeys(parts))  # points and objects are cut to the same range
 
 
 class StatedProtocol:

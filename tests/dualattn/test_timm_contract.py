@@ -30,7 +30,8 @@ def assert_equal(a, b):
 
 def test_registry():
     assert set(MODELS) == {f'dualattn_{size}{side}' for size in ('tiny', 'small', 'base') for side in ('', '_384')} | {
-        'dualattn_mpt'
+        'dualattn_mpt',
+        'dualattn_mpt_pico',
     }
     assert timm.list_models(module='dualattn') == MODELS
     assert timm.list_pretrained('dualattn_*') == []  # a url or a hub id has to come with weights

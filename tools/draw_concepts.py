@@ -127,7 +127,7 @@ def draw_palette() -> plt.Figure:
         shares = z.softmax(0).numpy()
         each.scatter(*colors.T, s=900 * shares + 2, c=shown, edgecolors='#55555555', linewidths=0.4)
         for temperature, mark in ((1.0, '+'), (head.temperature / 2, 'x')):
-            mean = head.gain * ((z / temperature).softmax(0)[:, None] * head.colors).sum(0)
+            mean = head.mix(z[None, :, None, None], temperature).flatten()
             each.plot(*mean.tolist(), mark, color='black', markersize=8, label=f'mean, T = {temperature:.2g}')
         each.set_title(name, fontsize=10)
         each.set(xlim=(-60, 80), ylim=(-70, 85), xlabel='a')

@@ -1,13 +1,14 @@
 """Draw the picture on top of the README: gray photographs and what the packaged weights make of them.
 
-Without arguments, two photographs of scikit-image that are in the public domain: a rocket on its pad (SpaceX, CC0) and
-an astronaut (NASA).
+Without arguments, two photographs inside installed packages that are in the public domain: a rocket on its pad (SpaceX,
+CC0) and Grace Hopper (U.S. Navy).
 """
 
 import sys
 from pathlib import Path
 
 import cv2
+import matplotlib.cbook
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -23,10 +24,11 @@ GAP = 8
 
 def main() -> int:
     """Draw and write the picture."""
-    colorize, photos = Colorizer.from_pretrained(), packaged_color_photos()
+    colorize = Colorizer.from_pretrained()
+    photos = packaged_color_photos() | {'hopper': matplotlib.cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)}
     rows = []
-    for name in sys.argv[1:] or ['rocket', 'astronaut']:
-        photo = ImageOps.fit(Image.open(photos[name]).convert('RGB'), (HEIGHT * 4 // 3, HEIGHT))
+    for name in sys.argv[1:] or ['rocket', 'hopper']:
+        photo = ImageOps.fit(Image.open(photos[name]).convert('RGB'), (HEIGHT * 4 // 3, HEIGHT), centering=(0.5, 0.2))
         gray = cv2.cvtColor(np.asarray(photo), cv2.COLOR_RGB2GRAY)
         rows.append(
             np.hstack([np.repeat(gray[..., None], 3, axis=2), np.full((HEIGHT, GAP, 3), 255, np.uint8), colorize(gray)])

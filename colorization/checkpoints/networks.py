@@ -25,6 +25,7 @@ _FREE_KEYS = {
     'inference_size',
     'temperature',
     'gain',
+    'recovery',
 }  # parts of a network's description that change nothing in the network
 _HALF_MIN_DIMS = 2  # biases, norms and running statistics stay float32: they are small and lose most
 

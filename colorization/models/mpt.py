@@ -44,6 +44,8 @@ class MPT(nn.Module):
             over K fixed colours, see `PaletteHead`.
         palette: file of the K colours from which the palette head starts; needed for training alone.
         temperature: T of the palette head.
+        gain: factor on the colours of the palette head.
+        recovery: share of the chroma that averaging over the palette loses which is given back.
         color_decoder: 'attention' is Color-Attention; 'blocks' has as many blocks of the encoder's kind in its place
             (MPT Table II, "w/o Color-Attention"), with no queries; 'memory' is ColorFormer's CM (MPT Table II).
         memory: file of the colour memory, see `dualattn memory`; needed for training alone. Without it the memory of
@@ -58,7 +60,7 @@ class MPT(nn.Module):
     Raises:
         FileNotFoundError: there is no such palette or memory.
         ValueError: an unknown head or colour decoder, a palette that is broken or not of K colours, one without the
-            palette head, a temperature or gain that is not a number above 0, a memory that is broken, of other sizes,
+            palette head, a temperature, gain or recovery that cannot be, a memory that is broken, of other sizes,
             or without the colour decoder that reads it.
     """
 
@@ -79,6 +81,7 @@ class MPT(nn.Module):
         palette: str | None = None,
         temperature: float = 1.0,
         gain: float = 1.0,
+        recovery: float = 0.0,
         color_decoder: Literal['attention', 'blocks', 'memory'] = 'attention',
         memory: str | None = None,
         num_meanings: int = 512,
@@ -100,9 +103,9 @@ class MPT(nn.Module):
         if head not in ('linear', 'palette'):
             raise ValueError(f"head has to be 'linear' or 'palette', got {head!r}")
         if head == 'palette':
-            self.config.update(head=head, temperature=temperature, gain=gain)
-        elif palette is not None or temperature != 1 or gain != 1:
-            raise ValueError("palette, temperature and gain belong to head='palette'")
+            self.config.update(head=head, temperature=temperature, gain=gain, recovery=recovery)
+        elif palette is not None or temperature != 1 or gain != 1 or recovery != 0:
+            raise ValueError("palette, temperature, gain and recovery belong to head='palette'")
         if color_decoder not in ('attention', 'blocks', 'memory'):
             raise ValueError(f"color_decoder has to be 'attention', 'blocks' or 'memory', got {color_decoder!r}")
         if color_decoder != 'attention':
@@ -139,7 +142,7 @@ class MPT(nn.Module):
             self.color_decoder = ColorAttentionDecoder(decoder_dims[-1], num_queries, depth, num_heads, mlp_ratio)
             num_maps = num_queries
         if head == 'palette':
-            self.to_ab = PaletteHead(decoder_dims[-1], num_queries, temperature, gain)
+            self.to_ab = PaletteHead(decoder_dims[-1], num_queries, temperature, gain, recovery)
             if palette is not None:
                 self.to_ab.set_palette(*read_palette(palette))
         else:

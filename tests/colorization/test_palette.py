@@ -84,6 +84,54 @@ def test_gain_is_a_factor_on_the_colours(palette_mpt, network):
         build_network(dict(palette_mpt, gain=0.0))
 
 
+@pytest.mark.parametrize('recovery', [0.3, 1.0])
+@pytest.mark.parametrize('temperature', [0.4, 1.0])
+def test_recovery_gives_back_chroma_that_the_mean_loses(temperature, recovery):
+    head = PaletteHead(16, 6, temperature, gain=1.1, recovery=recovery)
+    head.set_palette(COLORS, SHARES)
+    z = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(3)) * 2
+    shares = softmax(z.double().numpy() / temperature, 1)
+    mean = np.einsum('bkhw,kc->bchw', shares, COLORS)
+    chroma = np.einsum('bkhw,k->bhw', shares, np.linalg.norm(COLORS, axis=1))
+    lost = np.clip(chroma / np.linalg.norm(mean, axis=1), 1, 4)
+    expected = 1.1 * mean * lost[:, None] ** recovery
+    torch.testing.assert_close(head.mix(z).double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-3)
+
+
+def test_paler_colours_are_recovered_less():
+    head = PaletteHead(16, 6, temperature=0.4, recovery=0.6)
+    head.set_palette(COLORS, SHARES)
+    plain, half = PaletteHead(16, 6), PaletteHead(16, 6, temperature=0.8, recovery=0.3)
+    for each in (plain, half):
+        each.set_palette(COLORS, SHARES)
+    z = torch.randn(1, 6, 8, 8, generator=torch.Generator().manual_seed(4)) * 2
+    torch.testing.assert_close(head.mix(z, 0.8), half.mix(z))
+    chroma = [float(head.mix(z, 0.4 / vividness).norm(dim=1).mean()) for vividness in (0.25, 0.5, 1.0, 2.0, 4.0)]
+    assert chroma == sorted(chroma)
+
+
+def test_recovery_leaves_what_is_sure_and_gray_as_it_is():
+    head, plain = PaletteHead(16, 6, recovery=0.6), PaletteHead(16, 6)
+    for each in (head, plain):
+        each.set_palette(COLORS, SHARES)
+    sure = torch.full((1, 6, 1, 1), -30.0)
+    sure[:, 1] = 30
+    torch.testing.assert_close(head.mix(sure), plain.mix(sure))
+    gray = torch.full((1, 6, 1, 1), -200.0)
+    gray[:, 0] = 200
+    gray.requires_grad_()
+    ab = head.mix(gray)
+    assert (ab == 0).all()
+    ab.sum().backward()
+    assert gray.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('recovery', [-0.1, 1.1, float('nan')])
+def test_recovery_is_a_share(palette_mpt, recovery):
+    with pytest.raises(ValueError, match='recovery has to be from 0 to 1'):
+        build_network(dict(palette_mpt, recovery=recovery))
+
+
 @pytest.mark.parametrize('size', [(32, 32), (33, 47), (64, 40)])
 def test_scores_and_colours_come_from_one_pass(network, size):
     l = lightness(2, 1, *size)
@@ -105,7 +153,7 @@ def test_a_temperature_is_a_number_above_zero(palette_mpt, network, temperature)
 def test_what_belongs_to_the_other_head_is_refused(tiny_mpt, palette_file):
     with pytest.raises(ValueError, match="head has to be 'linear' or 'palette', got 'softmax'"):
         MPT(head='softmax')
-    for keyword in (dict(palette=str(palette_file)), dict(temperature=0.5), dict(gain=1.2)):
+    for keyword in (dict(palette=str(palette_file)), dict(temperature=0.5), dict(gain=1.2), dict(recovery=0.5)):
         with pytest.raises(ValueError, match="belong to head='palette'"):
             build_network(dict(tiny_mpt, **keyword))
     with pytest.raises(TypeError, match='linear head'):

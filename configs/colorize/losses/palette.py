@@ -1,7 +1,7 @@
 # The palette's cross-entropy under the budget of `dualattn ablate losses`: the recipe of the packaged weights at 64 px,
 # on photographs as they are.
 _base_ = ['../mpt_small.py']
-model = dict(generator=dict(temperature=1.0, gain=1.0))
+model = dict(generator=dict(temperature=1.0, gain=1.0, recovery=0.0))
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,

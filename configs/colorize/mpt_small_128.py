@@ -1,9 +1,9 @@
-# The training of the weights that ship with the package, third part, from those of the second: 128 px, and the first
-# stages of the encoder stay as they are, which takes a quarter off the time of a step.
+# The training of the weights that ship with the package, third part, from those of the second (dualattn weights get
+# mpt_small_palette): 128 px; the first stages of the encoder stay as they are, which saves a quarter of a step's time.
 _base_ = ['./mpt_small_finish.py']
 load_from = None
 model = dict(
-    generator_weights='packaged',
+    generator_weights='weights/mpt_small_palette.safetensors',
     generator=dict(frozen_modules=['conv_stem', 'bn1', 'blocks.0', 'blocks.1', 'blocks.2']),
 )
 train_dataloader = dict(

@@ -212,5 +212,5 @@ def test_blocks_that_cannot_be():
         MPT(encoder='convnext_atto', color_decoder='blocks', **SMALL)
     with pytest.raises(ValueError, match='no queries'):
         MPT(encoder_kwargs=TINY_ENCODERS['dualattn_mpt'], color_decoder='blocks', head='palette', **SMALL)
-    with pytest.raises(ValueError, match="'attention' or 'blocks'"):
-        MPT(color_decoder='memory', **SMALL)
+    with pytest.raises(ValueError, match="'attention', 'blocks' or 'memory', got 'queries'"):
+        MPT(color_decoder='queries', **SMALL)

@@ -66,7 +66,8 @@ def make_study(
     """Write `out/page/`, to be put on any web server or sent as a folder, and `out/key.json`, to be kept.
 
     File names and metadata in the page tell nothing of the methods; the key does. The page shuffles questions and
-    pictures anew for each participant, keeps unfinished answers in the browser, and hands them out as a JSON file.
+    pictures anew for each participant, keeps unfinished answers in the browser and its tab, and hands them out as a
+    JSON file.
 
     Args:
         folders: one for each method; its name is the method's.
@@ -252,7 +253,12 @@ function shuffled(items) {
   return items;
 }
 function load() {
-  try { return JSON.parse(localStorage.getItem(place)); } catch { return null; }
+  let stored = null;
+  try { stored = JSON.parse(localStorage.getItem(place)); } catch { /* refused, or not ours */ }
+  // a busy Chromium may find the localStorage of a file: page empty after a reload; the tab's history holds it still
+  const own = history.state && history.state[place];
+  const count = kept => kept ? Object.keys(kept.answers).length : -1;
+  return count(own) > count(stored) ? own : stored;
 }
 function fresh() {
   const bytes = crypto.getRandomValues(new Uint8Array(8));
@@ -262,6 +268,7 @@ function fresh() {
 const state = load() || fresh();
 function keep() {
   try { localStorage.setItem(place, JSON.stringify(state)); } catch { /* private windows keep nothing */ }
+  try { history.replaceState({[place]: state}, ''); } catch { /* Safari refuses more than 100 in 30 seconds */ }
 }
 function show() {
   const left = state.order.filter(trial => !(trial in state.answers));

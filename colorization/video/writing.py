@@ -80,6 +80,8 @@ class Codec:
         else:
             name, options = 'libx264', dict(crf=str(self.crf), preset=self.preset)
         stream = cast(VideoStream, container.add_stream(name, rate=film.frame_rate, options=options))
+        if not self.lossless:
+            stream.thread_type = 'FRAME'  # PyAV's own choice, slices, costs x264 bits and luma for every core
         shape = film.format
         stream.width, stream.height, stream.pix_fmt = shape.width, shape.height, shape.output
         stream.codec_context.time_base = stream.time_base = film.time_base

@@ -126,7 +126,7 @@ def test_too_few_and_none(tmp_path, make_photos, capsys):
     assert 'ADEChallengeData2016.zip' in capsys.readouterr().err
     for name in prepare.NAMES:
         assert prepare.main([name, str(tmp_path / 'nowhere')]) == 2
-        assert 'nowhere: no such folder' in capsys.readouterr().err
+        assert f'ROOT {tmp_path / "nowhere"} does not exist, expected a folder' in capsys.readouterr().err
     make_photos(tmp_path / 'faces', 1)
     assert prepare.main(['celeba-hq', str(tmp_path / 'faces')]) == 2  # its copies would become photographs
     assert 'name another folder with --out' in capsys.readouterr().err

@@ -93,16 +93,44 @@ def test_participants_click_through_and_the_box_plot_knows(open_page, key, tmp_p
     assert Image.open('preferences.png').size[0] > 300
 
 
+def expect_progress(page, text):
+    sync_api.expect(page.locator('#progress')).to_have_text(text)
+
+
 def test_an_unfinished_study_goes_on_and_a_double_click_is_one_answer(open_page, key, tmp_path):
     page = open_page()
     choose(page, key, 'theirs')
+    expect_progress(page, '1 of 4')
     page.reload()
-    assert page.inner_text('#progress') == '1 of 4'
+    expect_progress(page, '1 of 4')
     page.dblclick('#pictures button >> nth=0')
-    assert page.inner_text('#progress') == '2 of 4'
-    for _ in range(2):
+    expect_progress(page, '2 of 4')
+    for done in ('3 of 4', 'Thank you. Save your answers and send the file.'):
         page.focus('#pictures button >> nth=1')
         page.keyboard.press('Enter')
+        expect_progress(page, done)
     save(page, tmp_path / 'answers.json')
     answers = json.loads((tmp_path / 'answers.json').read_text())['answers']
     assert len(answers) == 4 and 'theirs' in {key[name] for name in answers.values()}
+
+
+@pytest.mark.parametrize(
+    'lose', ['localStorage.clear()', 'history.replaceState(null, "")', 'localStorage.setItem(place, "{broken")']
+)
+def test_one_lost_copy_of_the_answers_loses_none(lose, browser, key, tmp_path):
+    context = browser.new_context()
+    # from a server, since a busy Chromium loses what file: pages store, which is what the second copy is for
+    context.route(
+        'http://study.test/**',
+        lambda route: route.fulfill(path=tmp_path / 'study' / 'page' / route.request.url.rpartition('/')[2]),
+    )
+    page = context.new_page()
+    page.goto('http://study.test/index.html')
+    choose(page, key, 'theirs')
+    expect_progress(page, '1 of 4')
+    participant = page.evaluate('state.participant')
+    page.evaluate(lose)
+    page.reload()
+    expect_progress(page, '1 of 4')
+    assert page.evaluate('state.participant') == participant
+    context.close()

@@ -254,7 +254,7 @@ function shuffled(items) {
 }
 function load() {
   let stored = null;
-  try { stored = JSON.parse(localStorage.getItem(place)); } catch { /* refused, or not ours */ }
+  try { stored = JSON.parse(localStorage.getItem(place)); } catch { /* refused, or another page's */ }
   // a busy Chromium may find the localStorage of a file: page empty after a reload; the tab's history holds it still
   const own = history.state && history.state[place];
   const count = kept => kept ? Object.keys(kept.answers).length : -1;

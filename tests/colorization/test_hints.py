@@ -218,8 +218,10 @@ def test_bad_hints_are_refused_by_name(make, message):
 
 
 def test_neighbours_may_differ_and_equal_hints_may_overlap():
-    Hints((160, 96), [Hint.point(1, 1, '#ff0000', 2), Hint.point(3, 1, '#0000ff', 2)])
-    Hints((160, 96), [Hint.point(5, 5, '#ff0000'), Hint.stroke([(0, 5), (60, 5)], '#ff0000', 3)])
+    neighbours = Hints((160, 96), [Hint.point(1, 1, '#ff0000', 2), Hint.point(3, 1, '#0000ff', 2)])
+    assert [hint.ab for hint in neighbours.hints] == [Hint.point(1, 1, color).ab for color in ('#ff0000', '#0000ff')]
+    overlap = Hints((160, 96), [Hint.point(5, 5, '#ff0000'), Hint.stroke([(0, 5), (60, 5)], '#ff0000', 3)])
+    assert len(overlap.hints) == 2 and len({hint.ab for hint in overlap.hints}) == 1
 
 
 def test_hints_for_another_shape_are_refused(colorizer):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from colorization.claims import Claims
+from colorization.draft import Draft
 from colorization.jobs import Job
 from colorization.pipeline import Colorizer
 from colorization.provenance import mark
@@ -94,6 +95,7 @@ class Outcome:
         reason: why it failed, with the name of the file.
         messages: what was said of it.
         seconds: from the first look at it to its outputs.
+        doubt: mean of `Colorizer.measure_doubt` over the photograph, in [0, 1], where its map was asked for.
     """
 
     job: Job
@@ -101,6 +103,7 @@ class Outcome:
     reason: str = ''
     messages: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    doubt: float | None = None
 
 
 @dataclass
@@ -132,14 +135,14 @@ def run_jobs(jobs: Sequence[Job], colorizer: Colorizer, settings: Settings) -> G
         left = sum(settings.overwrite or not job.is_done for job in jobs)
         overlaps = settings.jobs > 0 and left > 1  # for one, no process is worth its start
         writers = stack.enter_context(ThreadPoolExecutor(settings.jobs)) if overlaps else None
-        painter = _Painter(colorizer, settings.batch)
+        painter = _Painter(colorizer, settings.batch, drafts=any(map(_needs_draft, jobs)))
         try:
             for looked in _look_at(jobs, settings, claims, overlaps, stack):
                 tasks = [task for task in looked if isinstance(task, _Task)]
                 results = iter(painter.paint([_deepened(task.job, task.photo) for task in tasks]))
                 for item in looked:
                     if isinstance(item, _Task):
-                        waiting.append(_start(item, next(results), colorizer, settings, writers))
+                        waiting.append(_start(item, next(results), settings, writers))
                     else:
                         waiting.append(item)
                     while waiting and (len(waiting) > settings.jobs or isinstance(waiting[0], Outcome)):
@@ -220,21 +223,25 @@ class _Painter:
     Args:
         colorizer: gives photographs in colour.
         batch: how many at a time.
+        drafts: give drafts in place of photographs, one at a time: what more than one picture is made from.
     """
 
-    def __init__(self, colorizer: Colorizer, batch: int):
+    def __init__(self, colorizer: Colorizer, batch: int, drafts: bool = False):
         self.colorizer = colorizer
-        self.batch = batch
+        self.batch = 1 if drafts else batch
+        self.drafts = drafts
 
-    def paint(self, photos: Sequence[Photo]) -> list[Photo | Exception]:
+    def paint(self, photos: Sequence[Photo]) -> list[Photo | Draft | Exception]:
         """Return, for each photograph, what it became or what was raised."""
-        out: list[Photo | Exception] = []
+        out: list[Photo | Draft | Exception] = []
         while len(out) < len(photos):
             out += self._paint_together(photos[len(out) : len(out) + self.batch])
         return out
 
-    def _paint_together(self, photos: Sequence[Photo]) -> Sequence[Photo | Exception]:
+    def _paint_together(self, photos: Sequence[Photo]) -> Sequence[Photo | Draft | Exception]:
         try:
+            if self.drafts:
+                return [self.colorizer.draft(photos[0])]
             return [self.colorizer(photos[0])] if len(photos) == 1 else self.colorizer(list(photos))
         except Exception as error:  # of the network or the memory: the next photograph gets its turn
             if len(photos) == 1:
@@ -262,8 +269,7 @@ def _deepened(job: Job, photo: Photo) -> Photo:
 
 def _start(
     task: _Task,
-    result: Photo | Exception,
-    colorizer: Colorizer,
+    result: Photo | Draft | Exception,
     settings: Settings,
     writers: ThreadPoolExecutor | None,
 ) -> 'Future[Outcome] | Outcome':
@@ -271,37 +277,54 @@ def _start(
     if isinstance(result, Exception):
         return _failure(task.job, result, task.start, task.said)
     try:
-        pictures = _make(task.job, task.photo, result, colorizer, settings)
+        doubt = result.measure_doubt() if isinstance(result, Draft) and 'doubt' in task.job.beside else None
+        pictures = _make(task.job, task.photo, result, doubt, settings)
     except Exception as error:
         return _failure(task.job, error, task.start, task.said)
+    mean = None if doubt is None else round(float(doubt.mean()), 4)
     if writers is None:
-        return _write(task.job, pictures, settings, task.said, task.start)
-    return writers.submit(_write, task.job, pictures, settings, task.said, task.start)
+        return _write(task.job, pictures, settings, task.said, task.start, mean)
+    return writers.submit(_write, task.job, pictures, settings, task.said, task.start, mean)
 
 
-def _make(job: Job, photo: Photo, result: Photo, colorizer: Colorizer, settings: Settings) -> dict[str, Photo]:
+def _needs_draft(job: Job) -> bool:
+    """Tell whether more is made of a photograph than itself in colour, from one run of the network."""
+    return any(kind.startswith(('variant', 'doubt')) for kind in job.beside)
+
+
+def _make(
+    job: Job, photo: Photo, colored: Photo | Draft, doubt: np.ndarray | None, settings: Settings
+) -> dict[str, Photo]:
     """Return what is written, by the kind of picture; 'target' is the photograph in colour."""
     pictures: dict[str, Photo] = {}
+    result = colored.finish() if isinstance(colored, Draft) else colored
     if 'layer' in job.beside:
         pictures['layer'] = result if settings.layer_as == 'lab' else subtract(result, photo)
-    if result.bit_depth != photo.bit_depth:
-        result = replace(photo, pixels=to_8_bit(result.pixels))
+    result = _at_depth(result, photo)
     singles = [kind for kind in job.beside if kind[-1].isdigit()]
     wanted = settings.variants if 'variants' in job.beside else len(singles)
-    variants = colorizer.draw_variants(photo, wanted, settings.seed) if wanted else []
+    variants = colored.draw_variants(wanted, settings.seed) if wanted and isinstance(colored, Draft) else []
+    variants = [_at_depth(variant, photo) for variant in variants]
     if 'compare' in job.beside:
         pictures['compare'] = join_pair(photo, result)
     if 'variants' in job.beside:
         pictures['variants'] = join_grid([result, *variants])
-    if 'doubt' in job.beside:
-        pictures['doubt'] = draw_doubt(photo, colorizer.measure_doubt(photo))
-    colored = {'target': result} | {f'variant{number}': each for number, each in enumerate(variants, start=1)}
+    if doubt is not None:
+        pictures['doubt'] = draw_doubt(photo, doubt)
+    in_color = {'target': result} | {f'variant{number}': each for number, each in enumerate(variants, start=1)}
     if settings.says_so:
-        colored = {kind: mark(picture, settings.weights) for kind, picture in colored.items()}
-    return colored | pictures
+        in_color = {kind: mark(picture, settings.weights) for kind, picture in in_color.items()}
+    return in_color | pictures
 
 
-def _write(job: Job, pictures: dict[str, Photo], settings: Settings, said: list[str], start: float) -> Outcome:
+def _at_depth(picture: Photo, photo: Photo) -> Photo:
+    """Return a photograph, which may have been deepened, with the bit depth and alpha of the one that it comes from."""
+    return picture if picture.bit_depth == photo.bit_depth else replace(photo, pixels=to_8_bit(picture.pixels))
+
+
+def _write(
+    job: Job, pictures: dict[str, Photo], settings: Settings, said: list[str], start: float, doubt: float | None
+) -> Outcome:
     """Write the outputs of a job that are missing, with `overwrite` all."""
     options: dict[str, Any] = dict(quality=settings.quality, tiff_compression=settings.tiff_compression)
     with collect_messages() as found:
@@ -328,7 +351,7 @@ def _write(job: Job, pictures: dict[str, Photo], settings: Settings, said: list[
             return _failure(job, error, start, said + found)
         except Exception as error:  # a full disk, a format that cannot hold it: the other photographs go on
             return _failure(job, error, start, said + found)
-    return Outcome(job, DONE, '', said + found, time.monotonic() - start)
+    return Outcome(job, DONE, '', said + found, time.monotonic() - start, doubt)
 
 
 def _copy(job: Job, settings: Settings) -> None:

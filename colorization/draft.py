@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorization.decoders.palette import has_palette
+from colorization.alternatives import draw_variants, measure_doubt
+from colorization.decoders.palette import has_palette, require_palette
 from colorization.hints import Hints
 from colorization.luminance import extract_l, join_luminance
 from colorization.propagation import REACHES, HintField, PaletteScores, make_field, watch_maps
@@ -112,18 +113,52 @@ class Draft:
         source = (self._vividness, self.colorizer.chroma, id(reference))
         if self._field is None or source != self._source:
             self._source = source
-            self._field = make_field(self._l, automatic, self._maps, self._make_palette())
-            if reference is not None:
-                self._field.automatic = self._field.follow(reference.places, reference.ab)
-        return self._field.spread(self._hints.to_marks(), self._reach) if self._hints else self._field.automatic
+            self._field = self._make_field(automatic, self._scores)
+        return self._spread(self._field)
 
-    def _make_palette(self) -> PaletteScores | None:
-        colorizer, scores = self.colorizer, self._scores
-        if scores is None:
-            return None
-        return PaletteScores(
-            scores[0], colorizer.network.to_ab.colors, lambda z: colorizer.edit_ab(colorizer.mix_scores(z[None])[0])
-        )
+    def _make_field(self, automatic: Tensor, scores: Tensor | None) -> HintField:
+        """Make what steers colours (2, h, w), which are mixed from scores (1, K, h', w') where there is a palette."""
+        colorizer, palette = self.colorizer, None
+        if scores is not None:
+            palette = PaletteScores(
+                scores[0],
+                require_palette(colorizer.network).colors,
+                lambda z: colorizer.edit_ab(colorizer.mix_scores(z[None])[0]),
+            )
+        field = make_field(self._l, automatic, self._maps, palette)
+        if colorizer.reference is not None:
+            field.automatic = field.follow(colorizer.reference.places, colorizer.reference.ab)
+        return field
+
+    def _spread(self, field: HintField) -> Tensor:
+        return field.spread(self._hints.to_marks(), self._reach) if self._hints else field.automatic
+
+    @torch.inference_mode()
+    def draw_variants(self, count: int, seed: int = 0) -> list[Photo]:
+        """Return the photograph in other plausible colours, hints kept; see `alternatives.draw_variants`.
+
+        Raises:
+            TypeError: the network has no palette, so that it knows one version alone.
+            ValueError: count is below 1.
+        """
+        colorizer = self.colorizer
+        colors = require_palette(colorizer.network).colors
+        steered = self._hints or colorizer.reference is not None
+        photos = []
+        for scores in draw_variants(cast(Tensor, self._scores), colors, count, seed).split(1):
+            ab = colorizer.edit_ab(colorizer.mix_scores(scores)[0])
+            photos.append(self._paint(self._spread(self._make_field(ab, scores)) if steered else ab))
+        return photos
+
+    def measure_doubt(self) -> np.ndarray:
+        """Return where the network is unsure, (H, W) float32 in [0, 1]; see `alternatives.measure_doubt`.
+
+        Raises:
+            TypeError: the network has no palette, so that it tells no doubt.
+        """
+        require_palette(self.colorizer.network)
+        doubt = measure_doubt(cast(Tensor, self._scores))[:, None]
+        return F.interpolate(doubt, self._l.shape, mode='bilinear', align_corners=False)[0, 0].cpu().numpy()
 
     @torch.inference_mode()
     def alternatives(self, x: float, y: float, count: int = 5) -> list[tuple[float, float]]:
@@ -142,7 +177,7 @@ class Draft:
         height, width = self._scores.shape[2:]
         at = self._scores[0, :, min(max(int(y * height), 0), height - 1), min(max(int(x * width), 0), width - 1)]
         chosen: list[tuple[float, float]] = []
-        for ab in self.colorizer.network.to_ab.colors[at.argsort(descending=True)].tolist():
+        for ab in require_palette(self.colorizer.network).colors[at.argsort(descending=True)].tolist():
             if all(math.dist(ab, other) > APART for other in chosen):
                 chosen.append((ab[0], ab[1]))
             if len(chosen) == count:
@@ -174,5 +209,7 @@ class Draft:
 
     def finish(self) -> Photo:
         """Return the photograph in colour, with the size, bit depth, alpha, metadata and profile of the input."""
-        pixels = self.colorizer.merge(self._l, self.compute_ab(), self.photo.pixels.dtype)
-        return replace(self.photo, pixels=pixels)
+        return self._paint(self.compute_ab())
+
+    def _paint(self, ab: Tensor) -> Photo:
+        return replace(self.photo, pixels=self.colorizer.merge(self._l, ab, self.photo.pixels.dtype))

@@ -13,7 +13,7 @@ from dualattn.io.photos.messages import printable
 
 
 class Manifest:
-    """A file of JSON lines: input, outputs, sha256, state, seconds, weights, messages.
+    """A file of JSON lines: input, outputs, sha256, state, seconds, weights, messages, and doubt where it was measured.
 
     Several runs may write to one file: each line is added in one piece.
 
@@ -76,6 +76,8 @@ class Manifest:
             weights=weights,
             messages=outcome.messages,
         )
+        if outcome.doubt is not None:
+            entry['doubt'] = outcome.doubt
         if outcome.reason:
             entry['reason'] = outcome.reason
         line = (json.dumps(entry) + '\n').encode()

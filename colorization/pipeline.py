@@ -16,10 +16,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from colorization.alternatives import draw_variants, measure_doubt
 from colorization.checkpoints import default_weights_path, load_network
-from colorization.decoders import PaletteHead
-from colorization.decoders.palette import has_palette
+from colorization.decoders.palette import has_palette, require_palette
 from colorization.draft import Draft
 from colorization.hints import Hints
 from colorization.luminance import extract_l, join_luminance
@@ -281,14 +279,8 @@ class Colorizer:
         """
         photo, back = open_picture(image)
         same_kind: Any = back
-        l = extract_l(photo.pixels)
-        head = self._palette_head()
-        scores = draw_variants(self.predict_scores(l[None, None]), cast(Tensor, head.colors), count, seed)
-        network: Any = self.network  # an MPT, since it has such a head
-        versions = network.mix_scores(scores, head.temperature / self.vividness)
-        return [
-            same_kind(replace(photo, pixels=self.merge(l, self.edit_ab(ab), photo.pixels.dtype))) for ab in versions
-        ]
+        require_palette(self.network)  # refused before the network runs
+        return [same_kind(version) for version in self.draft(photo).draw_variants(count, seed)]
 
     def measure_doubt(self, image: Picture) -> np.ndarray:
         """Return where the network is unsure, (H, W) float32 in [0, 1]; see `alternatives.measure_doubt`.
@@ -296,10 +288,8 @@ class Colorizer:
         Raises:
             TypeError: the network has no palette, so that it tells no doubt; or another kind of picture.
         """
-        photo, _ = open_picture(image)
-        l = extract_l(photo.pixels)
-        doubt = measure_doubt(self.predict_scores(l[None, None]))[:, None]
-        return F.interpolate(doubt, l.shape, mode='bilinear', align_corners=False)[0, 0].cpu().numpy()
+        require_palette(self.network)  # refused before the network runs
+        return Draft(self, open_picture(image)[0]).measure_doubt()
 
     def edit_ab(self, ab: Tensor) -> Tensor:
         """Change predicted colours as the user wishes: the one place between `predict_ab` and `merge`.
@@ -330,7 +320,9 @@ class Colorizer:
     @torch.inference_mode()
     def _answer(self, small: Tensor) -> Tensor:
         """Let the network answer to l (B, 1, h, w) as it sees it; resizing twice could round to another size."""
-        options = {} if self.vividness == 1 else dict(temperature=self._palette_head().temperature / self.vividness)
+        options = (
+            {} if self.vividness == 1 else dict(temperature=require_palette(self.network).temperature / self.vividness)
+        )
         with self._fast_matmul():
             return self._check_finite(self.network(small.to(self.device, self.dtype), **options).float())
 
@@ -354,7 +346,7 @@ class Colorizer:
         Raises:
             TypeError: the network has no palette.
         """
-        self._palette_head()
+        require_palette(self.network)
         network: Any = self.network  # an MPT, since it has such a head
         with self._fast_matmul():
             return network.forward_scores(resize_l(l, self.size).to(self.device, self.dtype))
@@ -373,16 +365,10 @@ class Colorizer:
             TypeError: the network has no palette.
             FloatingPointError: the scores are NaN or infinite.
         """
-        temperature = self._palette_head().temperature / self.vividness
+        temperature = require_palette(self.network).temperature / self.vividness
         with self._fast_matmul():
             network: Any = self.network
             return self._check_finite(network.mix_scores(scores, temperature).float())
-
-    def _palette_head(self) -> PaletteHead:
-        if not has_palette(self.network):
-            name = type(self.network).__name__
-            raise TypeError(f'this {name} has no palette head, so that it knows one version alone and tells no doubt')
-        return cast(PaletteHead, self.network.to_ab)
 
     def _fast_matmul(self) -> AbstractContextManager[bool]:
         if self.dtype != torch.float32:

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-__all__ = ['PaletteHead', 'has_palette']
+__all__ = ['PaletteHead', 'has_palette', 'require_palette']
 
 MAX_LOSS = 4.0  # of chroma by averaging; beyond it the mean has no hue worth showing
 
@@ -115,3 +116,15 @@ def check_positive(name: str, value: float) -> float:
 def has_palette(network: nn.Module) -> bool:
     """Tell whether a network scores the colours of a palette, so that it has a temperature, variants and doubt."""
     return isinstance(getattr(network, 'to_ab', None), PaletteHead)
+
+
+def require_palette(network: nn.Module) -> PaletteHead:
+    """Return the palette head of a network.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if not has_palette(network):
+        name = type(network).__name__
+        raise TypeError(f'this {name} has no palette head, so that it knows one version alone and tells no doubt')
+    return cast(PaletteHead, network.to_ab)

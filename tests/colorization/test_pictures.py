@@ -1,13 +1,21 @@
 """Every kind of picture goes in, and comes out as the same kind with the same colours."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from colorization.batch import Settings, run_job
+from colorization.color import rgb_to_lab
+from colorization.hints import Hint, Hints
+from colorization.jobs import Job
+from colorization.manifest import Manifest
 from colorization.models import build_network
 from colorization.pictures import open_picture
 from colorization.pipeline import Colorizer
+from dualattn.io.photos import read_photo, write_photo
 from dualattn.io.photos.photo import Photo
 
 RNG = np.random.default_rng(0)
@@ -143,6 +151,41 @@ def test_variants_differ_and_repeat(colorize):
 def test_doubt_covers_the_picture(colorize):
     doubt = colorize.measure_doubt(Image.fromarray(smooth(50, 70)))
     assert doubt.shape == (50, 70) and doubt.dtype == np.float32 and doubt.min() >= 0 and doubt.max() <= 1
+
+
+def test_versions_keep_what_the_user_knows(colorize):
+    """Each version is as the network alone would draw it, but for a place whose colour was given."""
+    gray = smooth(64, 64)
+    free = colorize.draw_variants(gray, 3, seed=5)
+    bound = colorize.draft(gray, Hints((64, 64), [Hint.point(20, 30, (60.0, -50.0), width=6)])).draw_variants(3, seed=5)
+    for version, other in zip(bound, free, strict=True):
+        a, b = rgb_to_lab(torch.from_numpy(version.pixels[30, 20] / 255.0).view(1, 3, 1, 1))[1][0, :, 0, 0].tolist()
+        assert a > 15 and b < -15, 'hardly violet'  # made paler where sRGB cannot show it at this luminance
+        assert np.abs(version.pixels.astype(int) - other).max() > 5
+    assert max(np.abs(v.pixels.astype(int) - bound[0].pixels).max() for v in bound[1:]) > 5
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_one_run_of_the_network_gives_all_pictures(colorize, tmp_path, dtype):
+    source, kinds = tmp_path / 'a.png', ('compare', 'variants', 'variant1', 'variant2', 'doubt', 'layer')
+    write_photo(Photo(smooth(64, 48, dtype)), source)
+    beside = {kind: tmp_path / f'b_{kind}{".tif" if kind == "layer" else ".png"}' for kind in kinds}
+    runs = []
+    counted = colorize.network.encoder.register_forward_hook(lambda *_: runs.append(1))
+    try:
+        outcome = run_job(Job(source, tmp_path / 'b.png', beside), colorize, Settings(variants=2, seed=5))
+    finally:
+        counted.remove()
+    assert outcome.state == 'done', outcome.reason
+    assert len(runs) == 1
+    photo = read_photo(source)
+    np.testing.assert_array_equal(read_photo(tmp_path / 'b.png').pixels, colorize(photo).pixels)
+    for kind, version in zip(('variant1', 'variant2'), colorize.draw_variants(photo, 2, seed=5), strict=True):
+        assert np.abs(read_photo(beside[kind]).pixels.astype(int) - version.pixels).max() <= 1  # by way of 16 bits
+    assert outcome.doubt == pytest.approx(float(colorize.measure_doubt(photo).mean()), abs=1e-3)
+    manifest = Manifest(tmp_path / 'done.jsonl', 'weights')
+    manifest.add(outcome)
+    assert json.loads(manifest.path.read_text())['doubt'] == outcome.doubt
 
 
 def test_a_network_without_palette_says_so(tiny_mpt):

@@ -1,23 +1,17 @@
 """One meaning of every class number: in the data, in the model, and in the checkpoint it begins with."""
 
-import copy
 import os
-import re
 from collections.abc import Sequence
 
-import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModule
 from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor, nn
+from torch import nn
 
-from dualattn.engine import DataError, mix_seed, unwrap
+from dualattn.engine import DataError, unwrap
+from transfer.class_layers import begin_class_layers, find_heads
 
 __all__ = ['ClassCheckHook', 'check_heads', 'find_heads', 'read_stored_classes']
-
-# what tells classes apart in the heads of mmdet and mmdet3d: one output, or four, for each of them
-_CLASS_LAYER = re.compile(r'(\w*_cls|cls_\w+|fc_reg|conv_reg|conv_logits|task_heads\.\d+)\.')
 
 
 @HOOKS.register_module()
@@ -26,10 +20,12 @@ class ClassCheckHook(Hook):
 
     A class that is missing on one side, or has another place there, would otherwise shift the numbers of all that
     follow it. The checkpoint is that of a resumed or tested run, or of `load_from`. A training may begin with weights
-    of another number of classes: the layers that tell classes apart are left out, named in the log, and begin anew.
+    of another number of classes: of the layers that tell classes apart, the rows of equally named classes are carried
+    over, the others begin anew, and the log names both.
 
     Args:
-        new_classes: let a training begin with weights of as many, but other classes, and treat them alike.
+        new_classes: let a training begin with weights of as many, but other classes or in another order, and treat them
+            alike.
 
     Raises:
         DataError: names the two sides and the first classes that differ; or data and evaluator read other annotations.
@@ -55,7 +51,7 @@ class ClassCheckHook(Hook):
             _compare(classes, 'training', tested, 'test')
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the classes of the checkpoint; leave out its last layers where a training begins with new ones."""
+        """Remember the classes of the checkpoint; carry over what a training with other ones can begin with."""
         self._stored = read_stored_classes(checkpoint.get('meta'))
         if not isinstance(runner._train_loop, BaseLoop) or runner._resume:  # mmengine has no public name for them
             return
@@ -66,19 +62,14 @@ class ClassCheckHook(Hook):
         if not (number_differs or self.new_classes and names_differ):
             return
         weights = checkpoint.get('state_dict', checkpoint)
-        left_out, dropped = _find_class_layers(model, weights, anew=names_differ)
-        if not (left_out or dropped):
+        report = begin_class_layers(model, weights, self._stored, classes, names_differ, runner.seed)
+        if report is None:
             return
-        fresh = _initialize(model, left_out, runner.seed)
-        weights.update(fresh)
-        for name in dropped:
-            del weights[name]
         before = f'{len(self._stored)} classes' if self._stored is not None else 'other classes'
         self._stored = None
-        names = ', '.join(sorted({*left_out, *dropped}))
         runner.logger.warning(
-            f'load_from: {runner._load_from} was trained on {before}, and this data has {len(classes)}. Left out, to '
-            f'begin anew: {names}. All other weights are loaded'
+            f'load_from: {runner._load_from} was trained on {before}, and this data has {len(classes)}. {report}. All '
+            'other weights are loaded'
         )
 
     def before_test(self, runner: Runner) -> None:
@@ -100,21 +91,6 @@ def read_stored_classes(meta: dict | None) -> list[str] | None:
             if found is not None:
                 return [found] if isinstance(found, str) else list(found)
     return None
-
-
-def find_heads(model: nn.Module) -> dict[str, nn.Module]:
-    """Find the parts of a model that tell classes apart, with their names; region proposals know none."""
-    heads: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        number = getattr(module, 'num_classes', None)
-        if isinstance(number, int) and number <= 0 or not isinstance(number, (int, list)):
-            continue
-        is_proposal = any(part.startswith('rpn') for part in name.split('.'))
-        is_agnostic = getattr(module, 'class_agnostic', False)
-        is_part = any(name.startswith(f'{head}.') for head in heads)
-        if name and not (is_proposal or is_agnostic or is_part):
-            heads[name] = module
-    return heads
 
 
 # --- comparisons
@@ -221,55 +197,3 @@ def _check_evaluator(runner: Runner, split: str) -> None:
                 f'{split}_dataloader reads {read}, but {split}_evaluator measures by {os.path.abspath(measured)}: set '
                 f'{split}_evaluator.ann_file to the former'
             )
-
-
-# --- weights of other classes
-
-
-def _find_class_layers(model: nn.Module, weights: dict[str, Tensor], anew: bool) -> tuple[list[str], list[str]]:
-    """List the names of the model's class layers to begin anew, and of the file's that the model has no room for."""
-    own = model.state_dict()
-    heads = tuple(f'{name}.' for name in find_heads(model))
-    left_out, dropped = [], []
-    for name, tensor in own.items():
-        if not name.startswith(heads):
-            continue
-        if name not in weights:
-            is_new = '.task_heads.' in name
-        elif weights[name].shape != tensor.shape:
-            is_new = weights[name].shape[1:] == tensor.shape[1:]  # other outputs, of the same inputs
-        else:
-            is_new = anew and _tells_classes(model, name, tensor)
-        if is_new:
-            left_out.append(name)
-    for name in weights:
-        if name not in own and name.startswith(heads) and '.task_heads.' in name:
-            dropped.append(name)
-    return left_out, dropped
-
-
-def _tells_classes(model: nn.Module, name: str, tensor: Tensor) -> bool:
-    for head, module in find_heads(model).items():
-        if name.startswith(f'{head}.'):
-            classifier = getattr(module, 'pretrained_cfg', {}).get('classifier')  # of a timm model
-            if classifier is not None:
-                return name.startswith(f'{head}.{classifier}.')
-            return bool(_CLASS_LAYER.search(name)) and not ('fc_reg' in name and len(tensor) == 4)
-    return False
-
-
-def _initialize(model: nn.Module, names: list[str], seed: int) -> dict[str, Tensor]:
-    """Draw new values for weights of the heads, the same in every process."""
-    fresh = {}
-    for head, module in find_heads(model).items():
-        wanted = [name for name in names if name.startswith(f'{head}.')]
-        if not wanted:
-            continue
-        module = copy.deepcopy(module)
-        if isinstance(module, BaseModule):
-            with torch.random.fork_rng():
-                torch.manual_seed(mix_seed(seed, 5))
-                module.init_weights()
-        values = module.state_dict()
-        fresh.update({name: values[name.removeprefix(f'{head}.')] for name in wanted})
-    return fresh

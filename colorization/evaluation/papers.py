@@ -19,6 +19,7 @@ class PaperTable:
         rows: method -> protocol -> numbers, in the order of `columns`; None where the paper has a dash.
         configs: the config of this repository for a row, where there is one.
         refused: why a row has none.
+        parameters: of the methods, in millions, where the paper has a column of them.
         figures: of the columns of recognition, the ends of the names of those figures of a record whose mean stands
             there, and what it is multiplied by.
     """
@@ -29,6 +30,7 @@ class PaperTable:
     rows: dict[str, dict[str, tuple[float | None, ...]]]
     configs: dict[str, str]
     refused: dict[str, str]
+    parameters: dict[str, float] = field(default_factory=dict)
     figures: dict[str, tuple[tuple[str, ...], float]] = field(default_factory=dict)
 
 
@@ -52,9 +54,11 @@ def _table(
     text: str,
     configs: dict[str, str] | None = None,
     refused: dict[str, str] | None = None,
+    parameters: dict[str, float] | None = None,
 ) -> PaperTable:
     names, headings = tuple(protocols.split()), tuple(columns.split())
-    return PaperTable(title, names, headings, parse_rows(text, names, len(headings)), configs or {}, refused or {})
+    rows = parse_rows(text, names, len(headings))
+    return PaperTable(title, names, headings, rows, configs or {}, refused or {}, parameters or {})
 
 
 _ABLATIONS = 'configs/colorize/ablations/'
@@ -169,6 +173,18 @@ PAPER_TABLES = {
         DDColor-large | 3.92 38.26 0.05 23.85 | 0.96 38.65 0.44 23.74 | 5.18 38.48 0.24 22.85 | 8.21 34.80 0.24 24.13
         """,
         {'DDColor-tiny': 'configs/colorize/ddcolor_tiny.py', 'DDColor-large': 'configs/colorize/ddcolor_large.py'},
+        parameters={
+            'CIC': 32.2,
+            'InstColor': 69.4,
+            'DeOldify': 63.6,
+            'Wu et al.': 310.9,
+            'ColTran': 74.0,
+            'CT2': 463.0,
+            'BigColor': 105.2,
+            'ColorFormer': 44.8,
+            'DDColor-tiny': 55.0,
+            'DDColor-large': 227.9,
+        },
     ),
     'dd-2a': _table(
         'DDColor Table 2a, color decoder and colorfulness loss',

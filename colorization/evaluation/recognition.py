@@ -34,10 +34,10 @@ _NUSCENES_APS = {
 # the mean over the three classes, each with its own overlap (0.7 for cars, 0.5 for the others)
 _KITTI = {
     f'{name} {difficulty}': (
-        tuple(f'KITTI/{kind}_{key}_AP11_{difficulty}{strict}' for kind in ('Pedestrian', 'Cyclist', 'Car')),
+        tuple(f'KITTI/{kind}_{key}_AP11_{difficulty}_strict' for kind in ('Pedestrian', 'Cyclist', 'Car')),
         1.0,
     )
-    for name, key, strict in (('bbox', '2D', '_strict'), ('bev', 'BEV', '_strict'), ('3d', '3D', '_strict'))
+    for name, key in (('bbox', '2D'), ('bev', 'BEV'), ('3d', '3D'), ('aos', 'AOS'))
     for difficulty in ('easy', 'moderate', 'hard')
 }
 
@@ -45,7 +45,7 @@ _KITTI = {
 def _table(title: str, data: str, columns: str, text: str, figures: dict) -> PaperTable:
     headings = tuple(column.strip() for column in columns.split(','))
     rows = parse_rows(text, (data,), len(headings))
-    return PaperTable(title, (data,), headings, rows, {}, {}, figures)
+    return PaperTable(title, (data,), headings, rows, {}, {}, figures=figures)
 
 
 RECOGNITION_TABLES = {

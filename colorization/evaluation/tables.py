@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,12 +126,14 @@ def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = Non
     if strangers:
         raise ValueError(f'{paper.title} has no column for {", ".join(strangers)}; it has {", ".join(protocols)}')
     columns = paper.columns if paper else tuple(COLUMNS)
+    printed = paper.parameters if paper else {}
     rows = []
     for name, groups in paper.rows.items() if paper else ():
         numbers = [number for protocol in protocols for number in groups[protocol]]
-        rows.append((f'{name} (paper)', *(_DASH if number is None else f'{number:.2f}' for number in numbers)))
+        size = [f'{printed[name]:.1f}'] if printed else []
+        rows.append((f'{name} (paper)', *size, *(_DASH if number is None else f'{number:.2f}' for number in numbers)))
     for name in dict.fromkeys(name for name, _ in cells):
-        row = [name]
+        row = [name, *([_describe_size(cells, name)] if printed else [])]
         for protocol in protocols:
             record = cells.get((name, protocol))
             figures = record['figures'] if record else {}
@@ -144,11 +146,18 @@ def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = Non
     ]
     return Table(
         title=paper.title if paper else 'Records',
-        groups=('', *(protocol for protocol in protocols for _ in columns)),
-        headings=('method', *(column for _ in protocols for column in columns)),
+        groups=('', *([''] if printed else []), *(protocol for protocol in protocols for _ in columns)),
+        headings=('method', *(['#Params. (M)'] if printed else []), *(column for _ in protocols for column in columns)),
         rows=tuple(rows),
         notes=tuple(notes),
     )
+
+
+def _describe_size(cells: Mapping[tuple[str, str], dict[str, Any]], name: str) -> str:
+    """Return the parameters of a method in millions: `dualattn test` counts them, a folder of pictures tells none."""
+    found = [record.get('network', {}).get('parameters') for (method, _), record in cells.items() if method == name]
+    count = next((one for one in found if one), None)
+    return _DASH if count is None else f'{count / 1e6:.1f}'
 
 
 def to_markdown(table: Table) -> str:

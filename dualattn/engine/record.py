@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.runner import Runner
+from torch import nn
 
 from dualattn.engine.protocol import describe_protocol
 from dualattn.engine.wrappers import unwrap
@@ -86,8 +87,13 @@ def make_test_record(
         unverified=unverified,
         not_measured=missing,
         **describe_data(runner.test_dataloader.dataset),
-        network=dict(parameters=sum(value.numel() for value in unwrap(runner.model).parameters())),
+        network=dict(parameters=_count_parameters(unwrap(runner.model))),
         weights=weights,
         settings=dict(settings or {}),
         versions=describe_versions(_LIBRARIES),
     )
+
+
+def _count_parameters(model: nn.Module) -> int:
+    """Count the parameters of what predicts: of a GAN the generator, whose critic is for training alone."""
+    return sum(value.numel() for value in getattr(model, 'generator', model).parameters())

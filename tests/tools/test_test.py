@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from colorization.checkpoints import load_network, save_network
 from colorization.metrics import FID
@@ -205,6 +205,8 @@ def test_the_record_says_what_was_measured_and_on_what(test, refuse, config, wei
     assert tables.main([str(tmp_path / 'record.json'), '--beside', 'dd-1']) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('| Mine |'))
     assert row.endswith(f'{metrics["color/PSNR"]:.2f} |')
+    count = sum(tensor.numel() for tensor in load_file(weights).values())  # the critic does not count
+    assert record['network']['parameters'] == pytest.approx(count, rel=0.01) and f'| Mine | {count / 1e6:.1f} |' in row
 
     (photos / '01.png').write_bytes(b'broken')  # another one takes its place
     test(config, weights, '--record', tmp_path / 'record.json', options=options)

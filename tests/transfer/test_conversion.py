@@ -16,6 +16,7 @@ from raw_data import make_kitti  # noqa: E402
 
 from dualattn.engine import DataError  # noqa: E402
 from transfer.detection3d import conversion  # noqa: E402
+from transfer.detection3d.metric import measure_orientation  # noqa: E402
 
 NOBODY = 'DontCare -1 -1 -10 1 1 5 5 -1 -1 -1 -1000 -1000 -1000 -10'
 
@@ -224,7 +225,46 @@ def test_both_precisions_of_any_classes(own, classes):
     values = metric.compute_metrics(results)
     for name in set(classes) - {'Car'}:
         for kind in ('AP11', 'AP40'):
-            key = f'pred_instances_3d/KITTI/{name}_3D_{kind}_moderate_strict'
-            assert values[key] > 0, (key, sorted(values))
+            for figure in ('3D', 'AOS'):
+                key = f'pred_instances_3d/KITTI/{name}_{figure}_{kind}_moderate_strict'
+                assert values[key] > 0, (key, sorted(values))
     with_car = [value for key, value in values.items() if '/Car_' in key]
     assert bool(with_car) == ('Car' in classes)
+
+
+@pytest.mark.parametrize(('turn', 'share'), [(0, 1), (np.pi / 2, 0.5), (np.pi, 0)])
+def test_orientation_is_half_the_precision_at_a_right_angle(turn, share):
+    """By its definition: each hit counts (1 + cos(turn)) / 2; a class that KITTI does not rate as well."""
+    names = ['Car', 'Digger', 'Pedestrian']
+
+    def label(scores=None, turn=0.0):
+        frames = []
+        for frame in range(12):
+            left = np.array([100.0, 300, 500]) + 10 * frame
+            frames.append(
+                dict(
+                    name=np.array(names),
+                    truncated=np.zeros(3),
+                    occluded=np.zeros(3, dtype=int),
+                    alpha=np.array([0.3, -1.2, 2.0]) + turn,
+                    bbox=np.stack([left, np.full(3, 50.0), left + 80, np.full(3, 150.0)], axis=1),
+                    dimensions=np.ones((3, 3)),
+                    location=np.ones((3, 3)),
+                    rotation_y=np.zeros(3),
+                    score=np.ones(3) if scores is None else np.full(3, 0.99 - 0.01 * frame),
+                )
+            )
+        return frames
+
+    values = measure_orientation(label(), label(True, turn), names)
+    precision = measure_orientation(label(), label(True), names)
+    assert len(values) == 18 and not any('Overall' in key for key in values)
+    for key, value in values.items():
+        assert value == pytest.approx(share * precision[key], abs=1e-3)
+        assert 0 < precision[key] <= 100
+    rated = measure_orientation(label(), label(True), ['Pedestrian', 'Car'])
+    overall = rated['KITTI/Overall_AOS_AP40_hard']
+    both = [rated[f'KITTI/{name}_AOS_AP40_hard_strict'] for name in ('Car', 'Pedestrian')]
+    assert overall == pytest.approx(np.mean(both), abs=1e-3)
+    untold = [{**frame, 'alpha': np.full(3, -10.0)} for frame in label()]
+    assert measure_orientation(untold, label(True), names) == {}

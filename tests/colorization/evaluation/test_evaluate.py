@@ -294,7 +294,8 @@ def test_papers_rows_stand_beside_ours(folders, capsys, monkeypatch):
     capsys.readouterr()
     assert tables.main(['record.json', '--beside', 'dd-1']) == 0
     text = capsys.readouterr().out
-    assert '| DDColor-large (paper) |' in text and '| 8.21 | 34.80 | 0.24 | 24.13 |' in text
+    assert '| DDColor-large (paper) | 227.9 |' in text and '| Half & half | - |' in text  # pictures tell no size
+    assert '| 8.21 | 34.80 | 0.24 | 24.13 |' in text
     figures = read_record(folders / 'record.json')['figures']
     psnr = figures['PSNR']
     ours = next(line for line in text.splitlines() if line.startswith('| Half & half |'))

@@ -222,7 +222,8 @@ def _find_task(
     """
     classes = list(head.class_names[int(task[2])])
     heatmap = f'heatmap.{len(head.task_heads[int(task[2])].heatmap) - 1}.bias'
-    best, best_classes, start = '', [], 0
+    best, start = '', 0
+    best_classes: list[str] = []
     for i in range(len(before)):
         bias = weights.get(f'{task[1]}.{i}.{heatmap}')
         if bias is None:

@@ -214,24 +214,24 @@ LIBRARY.impl('fca_backward', _fca_backward, 'Autograd')
 # --- vmap: the mapped dimension joins the batch, and one call of the kernel serves all
 
 
-def _join_batch(tensor: Tensor, in_dim: int | None, size: int) -> Tensor:
-    tensor = tensor.expand(size, *tensor.shape) if in_dim is None else tensor.movedim(in_dim, 0)
-    return tensor.flatten(0, 1)
+def _bring_to_front(tensor: Tensor, in_dim: int | None, size: int) -> Tensor:
+    """Return (mapped, B, ...); what is not mapped is the same for all."""
+    return tensor.expand(size, *tensor.shape) if in_dim is None else tensor.movedim(in_dim, 0)
 
 
 def _register_vmap(name: str) -> None:
     operator = getattr(torch.ops.dualattn, name)
 
     def mapped(info, in_dims, *arguments):
-        size = info.batch_size
-        joined = [
-            _join_batch(argument, in_dim, size) if isinstance(argument, Tensor) else argument
+        arguments = [
+            _bring_to_front(argument, in_dim, info.batch_size) if isinstance(argument, Tensor) else argument
             for argument, in_dim in zip(arguments, in_dims, strict=True)
         ]
-        outputs = operator(*joined)
+        sizes = arguments[0].shape[:2]  # not from the result: there may be nothing to map over
+        outputs = operator(*(each.flatten(0, 1) if isinstance(each, Tensor) else each for each in arguments))
         if isinstance(outputs, Tensor):
-            return outputs.unflatten(0, (size, outputs.shape[0] // size)), 0
-        return tuple(out.unflatten(0, (size, out.shape[0] // size)) for out in outputs), (0,) * len(outputs)
+            return outputs.unflatten(0, sizes), 0
+        return tuple(out.unflatten(0, sizes) for out in outputs), (0,) * len(outputs)
 
     register_vmap(f'dualattn::{name}', mapped, lib=LIBRARY)
 

@@ -104,6 +104,7 @@ DERIVATIVES = {
     'vmap of vmap': lambda f, x, t: func.vmap(func.vmap(f, in_dims=-1))(torch.stack([x, t], -1)[:, None]),
     'vmap of grad': lambda f, x, t: func.vmap(func.grad(square(lambda y: f(y[None]))))(x),
     'vmap of nothing': lambda f, x, t: func.vmap(f)(x[:, None][:, :0]),
+    'vmap over nothing': lambda f, x, t: func.vmap(f)(x[:0, None]),
     'dual numbers': by_dual_numbers,
     'forward over reverse': forward_over_reverse,
     'dual gradient': with_dual_gradient,

@@ -34,11 +34,8 @@ from torch import nn
 __all__ = ['PRECISIONS', 'MatmulProbe', 'fast_matmul', 'find_product', 'probe_matmul']
 
 PRECISIONS = ('float32', 'bfloat16')
-DEFAULT_PRODUCT = (
-    196,
-    384,
-    1536,
-)  # tokens, inputs, outputs: the MLP of dualattn_tiny's third stage, one image of 224 px
+# tokens, inputs, outputs: the MLP of dualattn_tiny's third stage, one image of 224 px
+DEFAULT_PRODUCT = (196, 384, 1536)
 MAX_ERROR_RATIO = 2.0  # against the error of the default way; what the kernels of this package are held to as well
 MAX_BFLOAT16_ERROR = 0.01  # of the result's spread; rounding both factors to 8 bits gives 0.0024
 MIN_GAIN = 1.05  # times as fast; less is noise
@@ -197,7 +194,7 @@ class _Switch:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._wishes: Counter[bool] = Counter()
+        self._wishes: Counter[str] = Counter()
         self._found = ''  # what stood there before the first came
 
     def enter(self, wish: str) -> None:

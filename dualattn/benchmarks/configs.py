@@ -1,10 +1,10 @@
 """The configs of this repository by their names."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from dualattn.commands.parser import suggest
+from dualattn.configs import find_packaged_configs
 
 __all__ = ['find_configs']
 
@@ -13,14 +13,10 @@ def find_configs(folder: str, names: Sequence[str]) -> list[Path]:
     """Return the files configs/<folder>/<name>.py, of a checkout or of the installed package.
 
     Raises:
-        ValueError: there is no such config, or no configs at all.
+        ValueError: there is no such config.
+        FileNotFoundError: there are no configs at all.
     """
-    spec = importlib.util.find_spec('dualattn')
-    package = Path(spec.origin).parent
-    root = next((path for path in (package.parent / 'configs', package / '.mim' / 'configs') if path.is_dir()), None)
-    if root is None:
-        raise ValueError('this installation holds no configs: run from a checkout of the repository')
-    known = {path.stem: path for path in sorted((root / folder).glob('*.py'))}
+    known = {path.stem: path for path in sorted((find_packaged_configs() / folder).glob('*.py'))}
     for name in names:
         if name not in known:
             raise ValueError(f'there is no config {name!r} in configs/{folder}{suggest(name, known)}')

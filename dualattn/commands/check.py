@@ -121,8 +121,7 @@ def show_weights() -> None:
     from dualattn.commands.weights import format_size
     from dualattn.io.published import find_published
 
-    folders = {Path(entry).resolve() for entry in ('weights',) if Path(entry).is_dir()}
-    here = [folder / file.file for folder in folders for file in find_published().values()]
+    here = [Path('weights', file.file).resolve() for file in find_published().values()]
     for path in [*find_packaged(), *(path for path in here if path.is_file())]:
         print(f'  {path} ({format_size(path.stat().st_size)})')
 

@@ -79,7 +79,7 @@ class PreemptionHook(Hook):
         """End the training if any process was told to."""
         signum = self._signum
         if is_distributed():
-            flag = torch.tensor(signum, device='cpu' if get_device() == 'cpu' else get_device())
+            flag = torch.tensor(signum, device=get_device())
             all_reduce(flag, op='max')
             signum = int(flag)
         if not signum:

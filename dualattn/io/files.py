@@ -206,9 +206,8 @@ def find_files(
 ) -> dict[Path, str]:
     """Find the files that paths, folders and glob patterns name, in a stable order and each once.
 
-    A named file is taken whatever its suffix. A folder gives what `list_files` lists, linked
-    folders included. A pattern (`*`, `?`, `[...]`,
-    `**`) gives all files that match it.
+    A named file is taken whatever its suffix. A folder gives what `list_files` lists, linked folders included. A
+    pattern (`*`, `?`, `[...]`, `**`) gives all files that match it.
 
     Args:
         inputs: paths, folders and patterns.

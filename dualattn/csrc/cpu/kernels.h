@@ -19,7 +19,7 @@ struct Kernels {
   void (*sda_forward)(const SdaShape&, const T* qkv, T* out, int64_t begin, int64_t end);
   void (*sda_backward)(const SdaShape&, const T* grad, const T* qkv, T* grad_qkv, int64_t begin, int64_t end);
   // work items of the channel attention: chunks of tokens x (batch x groups), groups fastest, chunks slowest
-  // sums[item] = K^T Q of the item's tokens, `fca_sum_size` floats
+  // sums[item] = K^T Q of the item's tokens, dim x dim floats
   void (*fca_sum)(const FcaShape&, const T* qkv, float* sums, int64_t begin, int64_t end);
   // work items: batch x groups. attention = softmax over the keys of scale * (sum over chunks)
   void (*fca_softmax)(const FcaShape&, const float* sums, float* attention, int64_t begin, int64_t end);

@@ -1,6 +1,6 @@
 // The CUDA kernels as the binding calls them: pointers to device memory, sizes, and the stream to run on.
 //
-// Two implementations of each operator stand side by side, and dispatch.cpp chooses between them:
+// Two implementations of each operator stand side by side, and dispatch.cu chooses between them:
 //   mma   tensor cores: float16 and bfloat16 on compute capability 8.0 and newer, heads and groups of 8, 16, ... 64
 //         channels on 16-byte boundaries;
 //   simt  plain float32 arithmetic: every type, every width up to 64, compute capability 7.5 and newer.

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -141,6 +142,17 @@ def test_a_file_that_stands_there_twice(check):
         DataError, match=r'2 images name a file that another one names as well: 1 \(0.png\), 2 \(0.png\)'
     ):
         check(lambda content: content['images'][1].update(file_name='0.png'))
+
+
+def test_warnings_about_headers_are_silent_and_others_are_not(tmp_path, monkeypatch, recwarn):
+    """Threads that each changed the warnings of the process would put back each other's."""
+    for i in range(64):
+        Image.new('RGB', (4, 4)).save(tmp_path / f'{i:02d}.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)  # Pillow warns of more, and refuses twice as many
+    before = list(warnings.filters)
+    found = headers.read_headers(sorted(tmp_path.glob('*.png')))
+    assert [header.size for header in found] == [(4, 4)] * 64
+    assert not recwarn.list and warnings.filters == before
 
 
 def test_headers_are_read_once(check, cache, monkeypatch):

@@ -34,7 +34,7 @@ class ImageHeader(NamedTuple):
 def read_header(path: str | Path) -> ImageHeader | str:
     """Read the header of an image file, or tell what is wrong with it; agrees with `dualattn.io.photos.read_rgb`."""
     try:
-        with warnings.catch_warnings(action='ignore'), Image.open(path) as image:
+        with Image.open(path) as image:
             width, height = image.size
             orientation = _read_orientation(image)
     except UnidentifiedImageError:
@@ -76,7 +76,9 @@ def read_headers(paths: Sequence[Path]) -> list[ImageHeader | str]:
     logger = MMLogger.get_current_instance()
     if len(paths) > 1000:
         logger.info(f'reading the headers of {len(paths)} images, once, in {paths[0].parent}')
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    # here and not in each thread: the filters are one for the process, and threads would put back those of others
+    with warnings.catch_warnings(), ThreadPoolExecutor(_NUM_THREADS) as pool:
+        warnings.simplefilter('ignore')
         headers = list(pool.map(read_header, paths))
     if not any(isinstance(header, str) for header in headers):
         try:

@@ -22,5 +22,9 @@ def test_a_coco_folder(coco, capsys, tmp_path, monkeypatch):
     assert create_data.main(['coco', str(root)]) == 2
     assert '1 annotations have an empty outline: 10' in capsys.readouterr().err
     assert create_data.main(['coco', str(root), '--without-masks']) == 0
+    del content['annotations']
+    (root / 'annotations' / 'instances_val2017.json').write_text(json.dumps(content))
+    assert create_data.main(['coco', str(root)]) == 2
+    assert 'instances_val2017.json has no annotations' in capsys.readouterr().err
     assert create_data.main(['coco', str(tmp_path)]) == 2
     assert 'FileNotFoundError: no annotations at' in capsys.readouterr().err

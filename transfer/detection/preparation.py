@@ -24,7 +24,8 @@ def prepare_coco(root: Path, classes: list[str] | None = None, with_mask: bool =
 
     Raises:
         FileNotFoundError: an annotation file is missing.
-        DataError: see `check_annotations`; every split is checked, and all faults are named.
+        DataError: see `check_annotations`, or a split has no annotations; every split is checked, and all faults are
+            named.
     """
     summaries, faults = [], []
     for split in ('train2017', 'val2017'):
@@ -39,6 +40,9 @@ def prepare_coco(root: Path, classes: list[str] | None = None, with_mask: bool =
             continue
         classes = names
         content = json.loads(path.read_text(encoding='utf-8-sig'))
+        if 'annotations' not in content:
+            faults.append(f'{path} has no annotations, by which a validation measures')
+            continue
         summaries.append(
             f'{path}: {len(content["images"]):,} images and {len(content["annotations"]):,} objects of '
             f'{len(names)} classes fit'

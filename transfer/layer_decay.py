@@ -41,7 +41,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'layer-wise decay asks model.backbone.get_layer_depth, which {type(module).__name__} with '
                 f'the backbone {type(backbone).__name__} lacks'
             )
-        groups: dict[str, dict] = {}
+        groups: dict[tuple[int, float | None], dict] = {}
         for name, param in module.named_parameters():
             if not param.requires_grad:
                 continue

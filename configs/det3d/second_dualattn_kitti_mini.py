@@ -1,5 +1,5 @@
 # SECOND with Dual-Attention, overfitted on a handful of KITTI frames: does everything learn? Not an experiment.
-# The info files come from: tools/create_data.py kitti data/kitti_mini --out-dir work_dirs/kitti_mini --same-frames
+# The info files come from: dualattn create-data kitti data/kitti_mini --out-dir work_dirs/kitti_mini --same-frames
 _base_ = ['second_dualattn_kitti_3class.py']
 
 data_root = 'work_dirs/kitti_mini/'

@@ -414,16 +414,16 @@ def test_broken_clouds_are_named(tmp_path, content, message):
 )
 def test_infos_of_another_version_are_named(tmp_path, infos):
     (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(infos))
-    with pytest.raises(DataError, match=r'infos.pkl .*1\.1.*tools/create_data.py'):
+    with pytest.raises(DataError, match=r'infos.pkl .*1\.1.*dualattn create-data'):
         DATASETS.build(dict(type='KittiDataset', data_root=str(tmp_path), ann_file='infos.pkl'))
 
 
 def test_missing_infos_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'infos.pkl: make it with tools/create_data.py'):
+    with pytest.raises(FileNotFoundError, match=r'infos.pkl: make it with `dualattn create-data`'):
         DATASETS.build(dict(type='KittiDataset', data_root=str(tmp_path), ann_file='infos.pkl'))
 
 
-# --- tools/create_data.py
+# --- dualattn create-data
 
 
 def test_create_data_prints_what_it_wrote_and_names_what_is_missing(tmp_path, capsys):

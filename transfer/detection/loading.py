@@ -12,7 +12,7 @@ __all__ = ['CheckedLoadImageFromFile']
 
 @TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
 class CheckedLoadImageFromFile(LoadImageFromFile):
-    """mmcv's LoadImageFromFile, which reads a file as `tools/infer.py` reads it, and names one that it cannot read.
+    """mmcv's LoadImageFromFile, which reads a file as `dualattn infer` reads it, and names one that it cannot read.
 
     Takes the arguments of mmcv's. Colour images of local files come through `dualattn.io.photos`; all others are read
     by mmcv.

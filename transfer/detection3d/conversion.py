@@ -19,7 +19,7 @@ from nuscenes.nuscenes import NuScenes
 
 from dualattn.commands.classes import OBJECT_SIZES
 from dualattn.engine import DataError
-from dualattn.io.files import list_files, write_whole
+from dualattn.io.files import list_files, write_json, write_whole
 from transfer.detection3d.kitti_labels import DONT_CARE, KITTI_CLASSES, check_calibration, read_labels
 from transfer.detection3d.layout import check_layout
 
@@ -208,14 +208,12 @@ def _measure_objects(database: Path, path: Path) -> None:
     """Write how large the objects of each class typically are, and how high they stand: what anchors are made of."""
     sizes = {}
     for name, objects in mmengine.load(str(database)).items():
-        boxes = np.array(
-            [one['box3d_lidar'] for one in objects], dtype=np.float64
-        )  # x, y, bottom, length, width, height
+        # x, y, bottom, length, width, height
+        boxes = np.array([one['box3d_lidar'] for one in objects], dtype=np.float64)
         if len(boxes):
             middle = np.median(boxes, 0).round(3).tolist()
             sizes[name] = dict(objects=len(boxes), size=middle[3:6], bottom=middle[2])
-    with write_whole(path) as aside:
-        aside.write_text(json.dumps(sizes, indent=1) + '\n', encoding='utf-8')
+    write_json(path, sizes)
 
 
 def _convert_kitti_split(out_dir: Path, aside: Path, split: str, names: list[str], folder: Path, points: str) -> Path:

@@ -124,7 +124,7 @@ class _CheckedInfos(StatedProtocol, Det3DDataset):
         super().__init__(*args, metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        make = 'make it with tools/create_data.py'
+        make = 'make it with `dualattn create-data`'
         try:
             infos = super().load_data_list()
         except FileNotFoundError as error:

@@ -55,7 +55,7 @@ class CheckedDataBaseSampler(DataBaseSampler):
 
 
 def _read_database(path: str) -> dict[str, list]:
-    make = 'make it with `dualattn data prepare`, or tools/create_data.py'
+    make = 'make it with `dualattn create-data`'
     if not Path(path).is_file():
         raise FileNotFoundError(f'no database of objects at {path}: {make}')
     try:

@@ -20,7 +20,7 @@ __all__ = ['BirdEyeViewHook', 'draw_bird_eye_view']
 class BirdEyeViewHook(Hook):
     """Draw each tested point cloud from above, with its labels in green and what was found in red.
 
-    It takes the place of mmdet3d's hook, which draws a scene in a window and needs a screen; `tools/test.py --show-dir`
+    It takes the place of mmdet3d's hook, which draws a scene in a window and needs a screen; `dualattn test --show-dir`
     switches it on.
 
     Args:

@@ -43,7 +43,7 @@ def main() -> int:
             rows.append([gray, colorize(gray), vivid(gray), Image.fromarray(np.asarray(doubt.pixels)), truth])
         sheet = draw_sheet(rows, ['gray', 'default', '--vividness 2', '--doubt', 'photograph'], names, TILE)
         path = FOLDER / f'subject_{subject}.jpg'
-        with write_whole(path, overwrite=True) as aside:
+        with write_whole(path) as aside:
             sheet.save(aside, format='JPEG', quality=85, optimize=True)
         print(f'{path}: {sheet.width} x {sheet.height}, {path.stat().st_size // 1000} kB')
     return 0

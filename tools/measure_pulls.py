@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dualattn.commands.parser import add_options_argument, parse_options
+from dualattn.configs import read_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,17 +22,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options_argument(parser)
     args = parser.parse_args(argv)
     import torch
-    from mmengine.config import Config
     from mmengine.registry import MODELS
-    from torch.utils.data import DataLoader, default_collate
+    from torch.utils.data import DataLoader
 
-    import colorization.systems  # noqa: F401
     from colorization.data import ColorImageDataset
     from colorization.systems import PerNetworkOptimWrapperConstructor
     from colorization.systems.gradients import measure_pulls
 
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(parse_options(parser, args.cfg_options) or {})
+    cfg = read_config(args.config, parse_options(parser, args.cfg_options))
     torch.manual_seed(0)
     system = MODELS.build(cfg.model).train()
     optim = cfg.optim_wrapper.to_dict()
@@ -40,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = ColorImageDataset(
         args.photos, prepare=[dict(type='torchvision/Resize', size=(args.size, args.size), antialias=True)]
     )
-    loader = DataLoader(photos, args.batch_size, shuffle=True, drop_last=True, collate_fn=default_collate)
+    if len(photos) < args.batch_size:
+        parser.error(f'--photos {args.photos} holds {len(photos)} photographs, less than a batch of {args.batch_size}')
+    loader = DataLoader(photos, args.batch_size, shuffle=True, drop_last=True)
     done = 0
     while done < args.iters:
         for data in loader:

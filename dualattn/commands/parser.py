@@ -7,7 +7,15 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-__all__ = ['CommandParser', 'add_options_argument', 'describe', 'explain', 'parse_options', 'suggest']
+__all__ = [
+    'CommandParser',
+    'add_launcher_arguments',
+    'add_options_argument',
+    'describe',
+    'explain',
+    'parse_options',
+    'suggest',
+]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -113,6 +121,17 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override entries of the config, for example train_cfg.max_iters=100',
     )
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--launcher`, and what launchers themselves add."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run were started',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
 
 
 def parse_options(parser: argparse.ArgumentParser, options: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 from dualattn.commands.files import check_checkpoint, check_data, check_new_folder
 from dualattn.commands.overrides import merge_options
-from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
+from dualattn.commands.parser import (
+    CommandParser,
+    add_launcher_arguments,
+    add_options_argument,
+    describe,
+    parse_options,
+)
 from dualattn.configs import import_modules, read_config
 
 if TYPE_CHECKING:
@@ -70,13 +76,7 @@ def make_parser() -> CommandParser:
         '--tta-scales', nargs='+', type=float, metavar='S', help='--tta at these sizes; 1 alone mirrors and no more'
     )
     add_options_argument(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes of a distributed run were started',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
+    add_launcher_arguments(parser)
     return parser
 
 

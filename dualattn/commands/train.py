@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from dualattn.commands.files import check_checkpoint, check_data, check_new_folder, check_weights_files
 from dualattn.commands.overrides import merge_options
-from dualattn.commands.parser import CommandParser, add_options_argument, describe, parse_options
+from dualattn.commands.parser import (
+    CommandParser,
+    add_launcher_arguments,
+    add_options_argument,
+    describe,
+    parse_options,
+)
 from dualattn.configs import import_modules, read_config
 
 if TYPE_CHECKING:
@@ -61,13 +67,7 @@ def make_parser() -> CommandParser:
         help='go on from a checkpoint, or from the newest of the work dir if none is named',
     )
     add_options_argument(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes of a distributed run were started',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers; unused')
+    add_launcher_arguments(parser)
     return parser
 
 

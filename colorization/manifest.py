@@ -1,7 +1,6 @@
 """A record of what became of each photograph, one line of JSON each, that a later run goes on from."""
 
 import contextlib
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from colorization.batch import COPIED, DONE, IN_COLOR, Outcome
 from colorization.jobs import Job
+from dualattn.io.files import hash_file
 from dualattn.io.photos.messages import printable
 
 
@@ -64,13 +64,14 @@ class Manifest:
         """
         job = outcome.job
         source, page, size, mtime, weights = self._key(job)
+        hashes = {_absolute(path): hash_file(path) for path in job.outputs if path.exists()}
         entry: dict[str, Any] = dict(
             input=source,
             page=page,
             size=size,
             mtime_ns=mtime,
-            outputs=[_absolute(path) for path in job.outputs if path.exists()],
-            sha256={_absolute(path): _hash(path) for path in job.outputs if path.exists()},
+            outputs=list(hashes),
+            sha256=hashes,
             state=outcome.state,
             seconds=round(outcome.seconds, 3),
             weights=weights,
@@ -94,11 +95,3 @@ class Manifest:
 
 def _absolute(path: Path) -> str:
     return printable(os.path.abspath(path))
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

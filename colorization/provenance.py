@@ -1,11 +1,10 @@
 """What was made by a network says so, in the terms of the IPTC, for archives and for those who look."""
 
-import hashlib
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from dualattn import __version__
+from dualattn.io.files import hash_file
 from dualattn.io.photos import Photo, xmp
 
 # IPTC NewsCodes, digital source types: a photograph to which a trained network has added
@@ -14,18 +13,7 @@ SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrain
 
 def hash_weights(path: str | os.PathLike) -> str | None:
     """Return the SHA-256 of a weights file; None for a folder, whose files are hashed by whom they come from."""
-    path = Path(path)
-    if not path.is_file():
-        return None
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _hash(file)
-
-
-def _hash(file) -> str:  # Python 3.10
-    digest = hashlib.sha256()
-    while part := file.read(1 << 20):
-        digest.update(part)
-    return digest.hexdigest()
+    return hash_file(path) if os.path.isfile(path) else None
 
 
 def mark(photo: Photo, weights: str | None) -> Photo:

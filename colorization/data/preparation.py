@@ -1,7 +1,6 @@
 """A data set of photographs made ready: checked, listed, hashed, and copied at the size of its protocols."""
 
 import errno
-import hashlib
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from colorization.evaluation.protocols import Protocol, get_protocol
 from dualattn.engine import DataError
 from dualattn.io.files import hash_file, write_json, write_whole
 from dualattn.io.photos import ImageError, list_images, read_rgb
+from dualattn.io.records import hash_lines
 
 __all__ = ['SOURCES', 'DiskFullError', 'PreparedProtocol', 'Source', 'prepare_protocol']
 
@@ -208,11 +208,10 @@ def prepare_protocol(
                 result.made += made
                 result.kept += copies and not made
         readable = [path for path in files if path in result.hashes]
+        sums = [f'{result.hashes[path]}  {path.as_posix()}' for path in readable]
         _write_lines(out / 'lists' / f'{name}.txt', [path.as_posix() for path in readable])
-        _write_lines(
-            out / 'lists' / f'{name}.sha256', [f'{result.hashes[path]}  {path.as_posix()}' for path in readable]
-        )
-        _write_manifest(out / 'lists' / f'{name}.json', result)
+        _write_lines(out / 'lists' / f'{name}.sha256', sums)
+        _write_manifest(out / 'lists' / f'{name}.json', result, hash_lines(sums))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
@@ -229,8 +228,7 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
         aside.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8', newline='\n')
 
 
-def _write_manifest(path: Path, result: PreparedProtocol) -> None:
-    lines = ''.join(f'{result.hashes[file]}  {file.as_posix()}\n' for file in result.files if file in result.hashes)
+def _write_manifest(path: Path, result: PreparedProtocol, list_sha256: str) -> None:
     write_json(
         path,
         dict(
@@ -239,6 +237,6 @@ def _write_manifest(path: Path, result: PreparedProtocol) -> None:
             readable=len(result.hashes),
             complete=result.complete,
             unreadable=[dict(file=file, reason=reason) for file, reason in result.unreadable],
-            list_sha256=hashlib.sha256(lines.encode()).hexdigest(),
+            list_sha256=list_sha256,
         ),
     )

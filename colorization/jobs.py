@@ -94,10 +94,14 @@ def plan_jobs(
     Raises:
         FileNotFoundError: an input names nothing.
         FileExistsError: what a single named photograph becomes exists, and `overwrite` is False.
-        ValueError: an output would replace an input, or an output cannot be written.
+        ValueError: an output would replace an input, an output cannot be written, or `out` is a file of another format
+            or suffix than is asked for.
     """
     single = len(inputs) == 1 and not listed and os.path.isfile(inputs[0])
     if single and out.suffix and not out.is_dir():
+        is_other = file_format is not None and WRITE_FORMATS.get(out.suffix.lower()) != WRITE_FORMATS[f'.{file_format}']
+        if is_other or not out.stem.endswith(suffix):
+            raise ValueError(f'{out} says how the output is called; leave out --format and --suffix, or name a folder')
         plan = Plan([_make_job(Path(inputs[0]), out, beside, is_named=True)])
     elif out.suffix.lower() in WRITE_FORMATS and not out.is_dir():
         raise ValueError(f'{out} looks like a file, but several photographs may come: name a folder with -o')
@@ -113,6 +117,18 @@ def plan_jobs(
             if there and (job.is_done or job.target not in there):
                 raise FileExistsError(f'{there[-1]} exists; use --overwrite to replace it')
     return plan
+
+
+def choose_format(source: Path, file_format: str | None) -> str:
+    """Return how the output of a photograph ends: '.png' where its own format cannot be written, nor another is named.
+
+    Args:
+        source: the photograph.
+        file_format: what the user asks for, without the dot.
+    """
+    if file_format is not None:
+        return f'.{file_format}'
+    return source.suffix if source.suffix.lower() in WRITE_FORMATS else '.png'
 
 
 def take_shard(jobs: Sequence[Job], index: int, count: int) -> list[Job]:
@@ -133,8 +149,8 @@ def split_pages(job: Job, count: int, taken: Collection[str] = ()) -> list[Job]:
     Args:
         job: the photograph.
         count: its number of pages.
-        taken: what `name_outputs` says of all jobs: where a page would get such a name, the suffix of the source stands
-            in the names of all pages.
+        taken: what `name_outputs` says of all jobs, this one included: where a page would get such a name, the suffix
+            of the source stands in the names of all pages.
     """
     if count < 2:
         return [job]
@@ -178,8 +194,7 @@ def _plan_folder(inputs, listed, out, recursive, suffix, file_format, beside, ov
     passed_over: Counter = Counter()
 
     def add(source: Path, inside: Path, name: str, is_named: bool) -> None:
-        kept = source.suffix if source.suffix.lower() in WRITE_FORMATS else '.png'
-        target = out / inside / f'{source.stem}{suffix}{f".{file_format}" if file_format else kept}'
+        target = out / inside / f'{source.stem}{suffix}{choose_format(source, file_format)}'
         job = _make_job(source, target, beside, is_named)
         found.setdefault(source.parent.resolve() / source.name, (job, name))
 

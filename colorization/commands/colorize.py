@@ -17,7 +17,7 @@ from dualattn.commands.parser import CommandParser, explain
 
 if TYPE_CHECKING:
     from colorization.batch import Settings
-    from colorization.jobs import Plan
+    from colorization.jobs import Job, Plan
     from colorization.pipeline import Colorizer
 
 EPILOG = """examples:
@@ -48,6 +48,8 @@ rotation and colour profiles. Thumbnails and maker notes are dropped. docs/photo
 
 exit codes: 0 all done or skipped, 1 some photographs failed (listed at the end), 2 nothing was started, 130 stopped
 """
+# what makes several pictures, or names one
+ONE_BY_ONE = ('compare', 'variants', 'doubt', 'layer', 'pages', 'shard', 'suffix')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -145,8 +147,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('name photographs, folders or patterns, or a --list')
     if args.resume and args.manifest is None:
         parser.error('--resume needs the --manifest that it goes on from')
-    if '-' in args.inputs and (len(args.inputs) > 1 or args.list is not None):
-        parser.error('- stands alone: one photograph comes through a pipe')
+    goes_through_pipe = str(args.out) == '-' or ('-' in args.inputs and args.out is None)
+    if ('-' in args.inputs or goes_through_pipe) and (len(args.inputs) != 1 or args.list is not None):
+        parser.error('- stands alone: one photograph goes through a pipe')
+    if goes_through_pipe:
+        taken = [name for name in ONE_BY_ONE if getattr(args, name) != parser.get_default(name)]
+        if taken:
+            parser.error(f'--{taken[0]} has no place in a pipe, which holds one picture; name a file with -o')
     return args
 
 
@@ -163,16 +170,17 @@ def list_beside(args: argparse.Namespace) -> list[str]:
     return ['compare'] * args.compare + versions + ['doubt'] * args.doubt + ['layer'] * args.layer
 
 
-def choose_output(inputs: Sequence[str], form: str | None) -> Path:
+def choose_output(inputs: Sequence[str], file_format: str | None, suffix: str) -> Path:
     """Return where results go if nobody says: beside the one photograph, or in the folder `colorized`."""
+    from colorization.jobs import choose_format
+
     if len(inputs) != 1 or not Path(inputs[0]).is_file():
         return Path('colorized')
     photo = Path(inputs[0])
-    suffix = photo.suffix if photo.suffix.lower() in ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff') else '.png'
-    return photo.with_name(f'{photo.stem}_color{f".{form}" if form else suffix}')
+    return photo.with_name(f'{photo.stem}{suffix or "_color"}{choose_format(photo, file_format)}')
 
 
-def make_folders(jobs):
+def make_folders(jobs: Sequence['Job']) -> None:
     """Make the output folders and try to write there, before hours of work."""
     for folder in sorted({job.target.parent for job in jobs}):
         try:
@@ -182,12 +190,13 @@ def make_folders(jobs):
             raise OSError(f'{folder}: this output folder cannot be written: {error.strerror}') from error
 
 
-def load_colorizer(args):
+def load_colorizer(args: argparse.Namespace) -> 'Colorizer':
     """Build the colorizer that the arguments ask for."""
     import torch
 
+    from colorization.decoders.palette import has_palette
     from colorization.hints import read_hints
-    from colorization.pipeline import Colorizer, has_palette, read_network_config
+    from colorization.pipeline import Colorizer, read_network_config
     from dualattn.io.photos import read_photo
 
     if args.engine == 'onnx':
@@ -207,18 +216,18 @@ def load_colorizer(args):
     return colorizer
 
 
-def load_onnx_colorizer(args):
+def load_onnx_colorizer(args: argparse.Namespace) -> 'Colorizer':
     """Build the colorizer of an ONNX file; weights of another form, or the packaged ones, are exported first."""
-    import tempfile
-
     from colorization.checkpoints import default_weights_path, load_network
     from colorization.onnx import OnnxNetwork, export_colorizer
     from colorization.pipeline import Colorizer, read_network_config
 
     if args.device not in (None, 'cpu'):
         raise ValueError(f'--engine onnx computes on the CPU, got --device {args.device}')
-    if args.variants or args.doubt or args.vividness != 1:
-        raise ValueError('--variants, --doubt and --vividness need --engine torch: an ONNX file holds l -> ab alone')
+    if args.variants or args.doubt or args.vividness != 1 or args.hints or args.like:
+        raise ValueError(
+            '--variants, --doubt, --vividness, --hints and --like need --engine torch: an ONNX file holds l -> ab alone'
+        )
     path = args.weights or default_weights_path()
     if str(path).endswith('.onnx'):
         if args.config:
@@ -248,9 +257,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def colorize_stream(args: argparse.Namespace) -> int:
     """Colorize one photograph that comes or goes through a pipe, by way of files of their own."""
-    if len(args.inputs) != 1 or args.list is not None:
-        print('colorize: - stands alone: one photograph goes through a pipe', file=sys.stderr)
-        return 2
     target = args.out
     with tempfile.TemporaryDirectory() as folder:
         if args.inputs == ['-']:
@@ -316,7 +322,7 @@ def plan(args: argparse.Namespace) -> 'Plan':
         jobs = []
         for job in found.jobs:
             try:
-                jobs += split_pages(job, count_pages(job.source), taken - name_outputs([job]))
+                jobs += split_pages(job, count_pages(job.source), taken)
             except ImageError:  # it fails again when it is read, and is reported then
                 jobs.append(job)
         found.jobs = jobs
@@ -373,7 +379,7 @@ def colorize(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format='%(message)s')
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit, and it is the user's to raise
-    args.out = args.out or choose_output(args.inputs, args.format)
+    args.out = args.out or choose_output(args.inputs, args.format, args.suffix)
     try:
         found = plan(args)
         if args.hints and len(found.jobs) != 1:

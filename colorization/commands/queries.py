@@ -1,16 +1,26 @@
 """Show what the colour queries of a network look at: one row for each photograph, one heat map for each query."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dualattn.commands.files import check_new_file
 from dualattn.commands.parser import CommandParser, explain
 
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+    from colorization.pipeline import Colorizer
+
 EPILOG = """The maps are those of DDColor Fig. 7 and MPT Fig. 9: the sigmoid of the product of a query and the image
-embedding, red where it is high and blue where it is low, each stretched to its own range.
+embedding, red where it is high and blue where it is low, each stretched to its own range. Of a network with a
+palette it is the share of the query's colour.
 
 examples:
   the queries that tell most about these photographs
@@ -42,8 +52,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def check_output(out, sources, overwrite):
-    """Refuse an output that is no .png file, is one of the photographs, or exists."""
+def check_output(out: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Refuse an output that is no .png file, is one of the photographs, or exists.
+
+    Raises:
+        ValueError: it is one of the former two.
+        FileExistsError: it exists, and `overwrite` is False.
+    """
     if out.suffix.lower() != '.png':
         raise ValueError(f'{out}: the sheet is a .png file')
     if out.resolve() in {source.resolve() for source in sources}:
@@ -51,8 +66,12 @@ def check_output(out, sources, overwrite):
     check_new_file(out, overwrite)
 
 
-def read_photos(sources):
-    """Return the photographs that can be read by their paths, and what is wrong with the others."""
+def read_photos(sources: Sequence[Path]) -> tuple[dict[Path, np.ndarray], list[str]]:
+    """Return the photographs that can be read by their paths, and what is wrong with the others.
+
+    Raises:
+        ImageError: none can be read.
+    """
     from dualattn.io.photos import ImageError, read_rgb
 
     photos, failed = {}, []
@@ -66,30 +85,49 @@ def read_photos(sources):
     return photos, failed
 
 
-def choose_queries(maps, ab_weight, count):
+def show_queries(network: Any, l: Tensor) -> Tensor:
+    """Return where each colour query responds (K, h, w): its map, or the share of its colour, for l (1, 1, H, W)."""
+    from colorization.decoders.palette import has_palette
+
+    if has_palette(network):
+        return (network.forward_scores(l)[0] / network.to_ab.temperature).softmax(dim=0)
+    return network.forward_color_maps(l)[0]
+
+
+def choose_queries(maps: Sequence[Tensor], network: Any, count: int) -> list[int]:
     """Return the numbers of the queries that move the predicted colours most, over all photographs.
 
     A query moves them by the deviation of its map within a photograph times the length of its column in the last
-    convolution.
+    convolution; with a palette, by that of its colour's share times the chroma of the colour.
+
+    Args:
+        maps: (K, h, w) of each photograph, what `show_queries` gives.
+        network: whose maps these are.
+        count: of queries.
     """
     import torch
 
+    from colorization.decoders.palette import has_palette
+
+    head = network.to_ab
+    reach = head.colors.norm(dim=1) if has_palette(network) else head.weight[:, : len(maps[0]), 0, 0].norm(dim=0)
     spread = torch.stack([each.flatten(1).std(dim=1) for each in maps]).mean(dim=0)
-    return (spread * ab_weight[:, : len(spread), 0, 0].norm(dim=0)).argsort(descending=True)[:count].tolist()
+    return (spread * reach.detach().float().cpu()).argsort(descending=True)[:count].tolist()
 
 
-def draw_map(heat, size):
+def draw_map(heat: Tensor, size: tuple[int, int]) -> Image.Image:
     """Colour one map (H, W) from blue (its lowest value) to red (its highest), at the size of the photograph."""
     import cv2
     from PIL import Image
 
-    heat = heat.sigmoid()
     heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-12)
     levels = (heat * 255).round().byte().numpy()
     return Image.fromarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)).resize(size)
 
 
-def draw(photos, colorizer, maps, queries):
+def draw(
+    photos: dict[Path, np.ndarray], colorizer: Colorizer, maps: Sequence[Tensor], queries: Sequence[int]
+) -> list[list[Image.Image]]:
     """Return the rows of the sheet: each photograph, its colours, and the maps of the queries."""
     from PIL import Image
 
@@ -97,7 +135,7 @@ def draw(photos, colorizer, maps, queries):
         [
             Image.fromarray(rgb),
             Image.fromarray(colorizer(rgb)),
-            *(draw_map(heat[query], rgb.shape[1::-1]) for query in queries),
+            *(draw_map(heat[query], (rgb.shape[1], rgb.shape[0])) for query in queries),
         ]
         for rgb, heat in zip(photos.values(), maps, strict=True)
     ]
@@ -109,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from colorization.checkpoints import default_weights_path, load_network
+    from colorization.decoders.palette import has_palette
     from colorization.luminance import extract_l
     from colorization.pipeline import Colorizer, read_network_config, resize_l
     from colorization.sheet import draw_sheet, save_sheet
@@ -125,12 +164,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for rgb in photos.values():
             l = resize_l(extract_l(rgb)[None, None], colorizer.size)
             with torch.inference_mode():
-                maps.append(network.forward_color_maps(l.to(colorizer.device))[0].float().cpu())
-        queries = args.queries or choose_queries(maps, network.to_ab.weight.detach().cpu(), args.count)
+                maps.append(show_queries(network, l.to(colorizer.device)).float().cpu())
+        queries = args.queries or choose_queries(maps, network, args.count)
         wrong = [query for query in queries if not 0 <= query < len(maps[0])]
         if wrong:
             raise ValueError(f'queries are numbered 0 to {len(maps[0]) - 1}, got {", ".join(map(str, wrong))}')
-        rows = draw(photos, colorizer, maps, queries)
+        heat = maps if has_palette(network) else [each.sigmoid() for each in maps]
+        rows = draw(photos, colorizer, heat, queries)
         headers = ['input', 'colorized', *(f'query {query}' for query in queries)]
         save_sheet(draw_sheet(rows, headers, [source.name for source in photos], args.tile), args.out)
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:

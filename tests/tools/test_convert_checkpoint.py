@@ -171,6 +171,18 @@ def test_chosen_queries_are_those_that_move_the_colours(visualize, weights, make
     assert {int(number) for number in chosen} == {2, 4}
 
 
+def test_of_a_palette_those_are_chosen_whose_colours_come_and_go(visualize, tiny_mpt, make_photos, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = build_network(dict(tiny_mpt, head='palette'))
+    network.to_ab.set_palette([[0, 0], [0, 0], [50, 20], [0, 0], [-40, 30], [0, 0]], [1 / 6] * 6)
+    save_network(network, tmp_path / 'palette.safetensors')
+    photos = make_photos(tmp_path / 'photos', 1)
+    options = ('--weights', tmp_path / 'palette.safetensors', '--size', 64, '--count', 2)
+    assert visualize(photos, '-o', tmp_path / 'a.png', *options) == 0
+    chosen = capsys.readouterr().out.rpartition('queries ')[2].split(',')
+    assert {int(number) for number in chosen} == {2, 4}
+
+
 @pytest.mark.parametrize(
     ('args', 'message'),
     [

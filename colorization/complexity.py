@@ -19,8 +19,6 @@ def count_colorizer(cfg: Config, name: str) -> tuple[nn.Module, list[int], str] 
     """
     if 'generator' not in cfg.get('model', {}):
         return None
-    from colorization.models import build_network
+    from colorization.models import build_network, describe_network
 
-    generator = cfg.model.generator.to_dict()
-    generator.pop('encoder_weights', None)  # their values change no number, and the file may be missing
-    return build_network(generator), [1, 256, 256], name
+    return build_network(describe_network(cfg.model.generator.to_dict())), [1, 256, 256], name

@@ -21,6 +21,7 @@ from colorization.decoders.palette import has_palette, require_palette
 from colorization.draft import Draft
 from colorization.hints import Hints
 from colorization.luminance import extract_l, join_luminance
+from colorization.models import describe_network
 from colorization.pictures import OnePicture, Picture, open_picture
 from colorization.propagation import REACHES
 from colorization.reference import Reference
@@ -66,11 +67,10 @@ def read_network_config(path: str | os.PathLike) -> dict[str, Any]:
         raise
     except Exception as error:  # a config is Python code, which can raise anything
         raise ValueError(f'{path}: cannot be read as a config: {type(error).__name__}: {error}') from error
-    config = config.to_dict().get('model', {}).get('generator')
-    if not config:
+    generator = config.to_dict().get('model', {}).get('generator')
+    if not generator:
         raise ValueError(f'{path}: has no model.generator, so it does not describe a colorization network')
-    config.pop('encoder_weights', None)  # where training starts from; the weights file holds what it came to
-    return config
+    return describe_network(generator)
 
 
 class Colorizer:

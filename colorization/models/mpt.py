@@ -55,7 +55,7 @@ class MPT(nn.Module):
 
     Attributes:
         config: the description from which `build_network` makes an equal network, without what matters
-            in training alone (`encoder_weights`, `norm_eval`, `frozen_modules`, `palette`).
+            in training alone (`encoder_weights`, `norm_eval`, `frozen_modules`, `palette`, `memory`).
 
     Raises:
         FileNotFoundError: there is no such palette or memory.

@@ -108,6 +108,8 @@ def test_files_of_another_kind_are_refused(packaged, tmp_path, capsys):
     'options, message',
     [
         (['--engine', 'onnx', '--vividness', '2'], 'need --engine torch'),
+        (['--engine', 'onnx', '--hints', 'hints.json'], 'need --engine torch'),
+        (['--engine', 'onnx', '--like', 'color.png'], 'need --engine torch'),
         (['--engine', 'onnx', '--device', 'cuda'], 'computes on the CPU'),
         ([], 'needs --engine onnx'),
     ],

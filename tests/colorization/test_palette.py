@@ -13,6 +13,7 @@ from colorization.decoders import PaletteHead
 from colorization.losses import PaletteLoss
 from colorization.models import MPT, build_network
 from colorization.palette import Palette, make_palette, read_palette, write_palette
+from colorization.pipeline import read_network_config
 from colorization.systems import GANColorizer
 from dualattn.io.weights import CheckpointError
 
@@ -169,6 +170,14 @@ def test_weights_bring_their_palette_and_temperature(network, palette_mpt, tmp_p
     # another temperature is the same network
     warm = load_network(tmp_path / 'a.safetensors', dict(palette_mpt, temperature=0.3))
     assert warm.to_ab.temperature == 0.3
+
+
+def test_a_training_config_describes_the_network_when_its_files_are_gone(network, palette_mpt, tmp_path):
+    torch.save(network.state_dict(), tmp_path / 'iter_10.pth')
+    generator = dict(palette_mpt, palette='gone.json', encoder_weights='gone.pth', frozen_modules=['stem'])
+    (tmp_path / 'run.py').write_text(f"model = dict(type='GANColorizer', generator={generator!r})\n")
+    loaded = load_network(tmp_path / 'iter_10.pth', read_network_config(tmp_path / 'run.py'))
+    assert loaded.config == network.config and torch.equal(loaded.to_ab.colors, network.to_ab.colors)
 
 
 def test_weights_of_one_head_do_not_load_into_the_other(network, tiny_mpt, palette_mpt, tmp_path):

@@ -127,8 +127,9 @@ def test_a_3d_detector_is_counted_from_its_map_on(run, repo_root):
     assert 'backbone, neck and head on the map' in out
 
 
-def test_config_needs_no_encoder_weights(run, config, tiny_mpt):
-    config.write_text(f"model = dict(generator=dict(encoder_weights='missing.pth', **{tiny_mpt!r}))\n")
+def test_config_needs_none_of_the_files_that_a_training_starts_from(run, config, tiny_mpt):
+    generator = dict(tiny_mpt, encoder_weights='gone.pth', head='palette', palette='gone.json')
+    config.write_text(f'model = dict(generator={generator!r})\n')
     assert 'parameters' in run(config, '--shape', '32', '32')
 
 

@@ -8,8 +8,10 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +147,7 @@ class Hints:
     painted: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not (_is_list(self.size, 2) and all(isinstance(v, int) and 1 <= v <= MAX_SIDE for v in self.size)):
+        if not (_is_list(self.size, 2) and all(type(v) is int and 1 <= v <= MAX_SIDE for v in self.size)):
             raise HintError(f'size {self.size!r:.60}: expected width and height from 1 to {MAX_SIDE} pixels')
         object.__setattr__(self, 'hints', tuple(self.hints))
         if len(self.hints) > MAX_HINTS or sum(len(hint.xy) for hint in self.hints) > MAX_CORNERS:
@@ -181,7 +183,11 @@ class Hints:
             )
 
     def to_marks(self) -> Marks:
-        """Return the hints as single places, at most `MAX_MARKS`, evenly thinned where strokes give more."""
+        """Return the hints as single places, at most `MAX_MARKS`, evenly thinned where strokes give more.
+
+        Raises:
+            HintError: there are more points than that.
+        """
         width, height = self.size
         scale = np.array([1 / height, 1 / width])
         step, points, lines = 1 / 96, [], []
@@ -347,26 +353,23 @@ def read_hints(path: str | os.PathLike) -> Hints:
         OSError: the file cannot be read.
     """
     from dualattn.io.photos import read_photo
+    from dualattn.io.photos.photo import to_8_bit
 
     path = Path(path)
-    if path.suffix.lower() != '.json':
-        photo = read_photo(path)
-        pixels, alpha = (
-            value if value is None or value.dtype == np.uint8 else (value >> 8).astype(np.uint8)
-            for value in (photo.rgb, photo.alpha)
-        )
     try:
         if path.suffix.lower() == '.json':
             if path.stat().st_size > MAX_JSON_BYTES:
                 raise HintError(f'more than {MAX_JSON_BYTES} bytes')
             return Hints.from_json(path.read_bytes())
-        return Hints.from_painting(pixels, alpha)
+        photo = read_photo(path)
+        return Hints.from_painting(to_8_bit(photo.rgb), None if photo.alpha is None else to_8_bit(photo.alpha))
     except HintError as error:
         raise HintError(f'{path}: {error}') from error
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    # JSON has whole numbers that no float can hold
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_list(value: Any, length: int) -> bool:

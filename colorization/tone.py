@@ -8,6 +8,7 @@ from colorization.color import rgb_to_lab
 
 COLOR_VARIETY = 1.8  # Lab units: of 94 colour photographs the least varied has 1.9, toned ones mostly stay below 1.6
 _SIDE = 64  # cells along the longer side
+_LEAST_SIDE = 8  # pixels and cells along the shorter side
 _DECODE_SIDE = 512  # pixels; a larger photograph is thinned out first
 _STEPS, _STEPS_OF_CONTRAST = 14, 8
 _CURVE = 33  # knots of the curve of a tone
@@ -26,18 +27,17 @@ def measure_variety(rgb: np.ndarray) -> float:
         rgb: (H, W, 3) uint8 sRGB, or gray (H, W).
 
     Returns:
-        The variety in Lab units; 0 for gray.
+        The variety in Lab units; 0 for gray, and for a photograph with a side below 8 pixels, too few to tell.
     """
-    if rgb.ndim == 2:
+    if rgb.ndim == 2 or min(rgb.shape[:2]) < _LEAST_SIDE:
         return 0.0
-    step = max(1, -(-max(rgb.shape[:2]) // _DECODE_SIDE))
+    # as far as a panorama keeps its shorter side
+    step = max(1, min(-(-max(rgb.shape[:2]) // _DECODE_SIDE), min(rgb.shape[:2]) // _LEAST_SIDE))
     pixels = torch.from_numpy(np.array(rgb[::step, ::step])).permute(2, 0, 1)[None].float() / 255
     l, ab = rgb_to_lab(pixels)
     ab = _without_tone(l, ab)
     scale = _SIDE / max(l.shape[2:])
-    shape = [max(8, round(scale * side)) for side in l.shape[2:]]
-    if min(l.shape[2:]) < 8:
-        return 0.0
+    shape = [max(_LEAST_SIDE, round(scale * side)) for side in l.shape[2:]]
     cells = F.interpolate(torch.cat([l, l * l, ab], dim=1), shape, mode='area')[0].double().numpy()
     light, contrast = cells[0].ravel(), np.maximum(cells[1] - cells[0] ** 2, 0).ravel()
     colors = cells[2:].reshape(2, -1).T

@@ -55,6 +55,16 @@ def test_shapes_without_colour():
         assert not is_in_color(np.full(shape, (200, 90, 30), np.uint8))
 
 
+@pytest.mark.parametrize('turn', [False, True])
+def test_a_panorama_is_no_gray_photograph(turn):
+    """Its shorter side would be thinned out to nothing."""
+    rgb = np.concatenate([read_rgb(path)[100:140, :400] for path in packaged_color_photos().values()], axis=1)
+    sepia = tone(rgb, 'sepia')
+    assert rgb.shape[1] > 64 * rgb.shape[0]
+    assert is_in_color(rgb.swapaxes(0, 1) if turn else rgb)
+    assert not is_in_color(sepia.swapaxes(0, 1) if turn else sepia)
+
+
 @pytest.mark.slow
 def test_photographs_that_nobody_has_looked_at(data_root):
     files = list_images([data_root / 'photos' / 'val'], recursive=True)

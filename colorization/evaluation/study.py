@@ -131,13 +131,17 @@ def read_preferences(key_file: Path, answer_files: Sequence[Path]) -> tuple[dict
     def read(path: Path, kind: str) -> dict:
         try:
             content = json.loads(path.read_text(encoding='utf-8'))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise StudyError(f'{path} is no JSON file ({error})') from error
         if not isinstance(content, dict) or content.get('kind') != kind:
             raise StudyError(f'{path} is no file of the kind {kind}')
         return content
 
     key = read(key_file, KIND)
+    missing = [name for name in ('study', 'methods', 'trials', 'key') if name not in key]
+    if missing:
+        raise StudyError(f'{key_file} is no whole key: it has no {" and no ".join(missing)}')
+    trials = {str(number): trial for number, trial in enumerate(key['trials'])}
     preferences: dict[str, list[float]] = {method: [] for method in key['methods']}
     seen, left_out = set(), []
     for path in answer_files:
@@ -153,7 +157,7 @@ def read_preferences(key_file: Path, answer_files: Sequence[Path]) -> tuple[dict
             if not isinstance(answered, dict) or not answered:
                 raise StudyError(f'{path} has no answers')
             for trial, choice in answered.items():
-                options = key['trials'][int(trial)] if str(trial).isdigit() and int(trial) < len(key['trials']) else []
+                options = trials.get(trial, [])
                 if choice not in options:
                     raise StudyError(f'{path}: question {trial} has no picture {choice!r}')
                 for name in options:

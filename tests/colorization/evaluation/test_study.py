@@ -83,16 +83,23 @@ def test_answers_that_cannot_be_used_are_named(methods, capsys):
         answer(methods, 'carl', lambda i: 'ours', study='other'),
         answer(methods, 'dora', lambda i: 'ours', answers={'0': 'nothing.png'}),
         answer(methods, 'emil', lambda i: 'ours', answers={'99': 'x'}),
+        answer(methods, 'eva', lambda i: 'ours', answers={'²': 'x'}),
+        answer(methods, 'erna', lambda i: 'ours', answers={'9' * 5000: 'x'}),
         answer(methods, 'fred', lambda i: 'ours', answers=[]),
         answer(methods, 'gerd', lambda i: 'ours', kind='other'),
     ]
-    broken = methods / 'broken.json'
-    broken.write_text('{')
-    assert study.main(['--key', 'study/key.json', *map(str, [good, *bad, broken]), '-o', 'plot.png']) == 1
+    for name, text in (('broken', '{'), ('deep', '[' * 100_000)):
+        bad.append(methods / f'{name}.json')
+        bad[-1].write_text(text)
+    assert study.main(['--key', 'study/key.json', *map(str, [good, *bad]), '-o', 'plot.png']) == 1
     told = capsys.readouterr().err
+    assert len(told.splitlines()) == len(bad)
     for reason in ('answered already', 'another study', "no picture 'nothing.png'", 'question 99', 'no answers'):
         assert reason in told
     assert study.main(['--key', 'study/key.json', *map(str, bad[1:]), '-o', 'other.png']) == 2
+    (methods / 'key.json').write_text('{"kind": "dualattn.study", "methods": ["ours"]}')
+    assert study.main(['--key', 'key.json', str(good), '-o', 'other.png']) == 2
+    assert 'is no whole key: it has no study and no trials' in capsys.readouterr().err
     assert not (methods / 'other.png').exists()
 
 

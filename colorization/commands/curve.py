@@ -35,7 +35,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--limit', type=int, metavar='N', help='use every k-th photograph, so that about N are left')
     parser.add_argument('--size', type=int, help="side of what the network sees (default: the network's own)")
     parser.add_argument('--overwrite', action='store_true', help='replace the outputs if they exist')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.out.suffix.lower() != '.png':
+        parser.error(f'-o takes a .png file, got {args.out}')
+    if args.limit is not None and args.limit < 1:
+        parser.error(f'--limit takes at least 1, got {args.limit}')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -61,6 +61,15 @@ def test_the_command_compares_weights(network, tiny_mpt, make_photos, tmp_path, 
     assert main([str(tmp_path / 'none'), '-o', str(tmp_path / 'b.png')]) == 2
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'), [(['-o', 'a.json'], 'takes a .png file'), (['-o', 'a.png', '--limit', '0'], 'at least 1')]
+)
+def test_wrong_arguments(options, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(['photos', *options])
+    assert error.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_what_cannot_be_measured_is_refused(network, tiny_mpt, make_photos, tmp_path):
     files = sorted(make_photos(tmp_path / 'photos', 1).iterdir())
     with pytest.raises(ValueError, match='got none'):

@@ -73,6 +73,7 @@ def pair_folders(pred: Path, truth: Path, protocol: Protocol, by: str = 'path') 
     Raises:
         PairingError: a folder is missing or empty, two pictures of a folder share a name, or no picture of the one
             folder has a name of the other.
+        ValueError: `by` is neither.
     """
     if by not in ('path', 'name'):
         raise ValueError(f"by has to be 'path' or 'name', got {by!r}")
@@ -91,10 +92,9 @@ def pair_folders(pred: Path, truth: Path, protocol: Protocol, by: str = 'path') 
             f'share no name; {advice}'
         )
     pairing.misnamed = _find_misnamed(missing, extra)
-    for prediction, photograph in pairing.misnamed:
-        missing = {key: path for key, path in missing.items() if path != photograph}
-        extra = {key: path for key, path in extra.items() if path != prediction}
-    pairing.missing, pairing.extra = list(missing.values()), list(extra.values())
+    meant = {path for pair in pairing.misnamed for path in pair}
+    pairing.missing = [path for path in missing.values() if path not in meant]
+    pairing.extra = [path for path in extra.values() if path not in meant]
     return pairing
 
 

@@ -24,10 +24,17 @@ for _network in (*NETWORKS.values(), Critic, PatchDiscriminator):
     MODELS.register_module(module=_network)
 
 
-def _l_from_gray(gray: list[Tensor] | Tensor) -> Tensor:
-    """Return l (B, 1, H, W) in [0, 100] of gray images (B, 1, H, W) uint8, or a list of (1, H, W)."""
-    gray = torch.stack(tuple(gray)).float() / 255
-    return rgb_to_lab(gray.expand(-1, 3, -1, -1))[0]
+def see_l(l: Tensor, gray: list[Tensor] | Tensor | None) -> Tensor:
+    """Return what the network sees, (B, 1, H, W) in [0, 100]: an image's own lightness l, or that of another gray one.
+
+    Args:
+        l: (B, 1, H, W) in [0, 100].
+        gray: (B, 1, H, W) uint8, or a list of (1, H, W); None where nothing has degraded the images.
+    """
+    if gray is None:
+        return l
+    levels = torch.stack(tuple(gray)).float() / 255
+    return rgb_to_lab(levels.expand(-1, 3, -1, -1))[0]
 
 
 class MovableAverage(ExponentialMovingAverage):
@@ -166,7 +173,7 @@ class GANColorizer(BaseModel):
         batch = self.data_preprocessor(data, training=True)
         rgb = batch['inputs']
         l, ab = rgb_to_lab(rgb)
-        seen_l = l if 'gray' not in batch else _l_from_gray(batch['gray'])
+        seen_l = see_l(l, batch.get('gray'))
         # Counted in updates of the critic, not in batches: with gradient accumulation all batches of one update belong
         # to the same turn.
         generator_turn = self.critic_steps == 1 or (int(self.train_steps) + 1) % self.critic_steps == 0
@@ -269,7 +276,7 @@ class GANColorizer(BaseModel):
             ValueError: `mode` is none of the three.
         """
         l, ab = rgb_to_lab(inputs)
-        seen_l = l if gray is None else _l_from_gray(gray)
+        seen_l = see_l(l, gray)
         if mode == 'loss':
             pred_ab, scores = self._predict(seen_l)
             return self._generator_losses(pred_ab, scores, ab, lab_to_rgb(l, pred_ab), inputs)

@@ -3,7 +3,7 @@
 import torch
 
 from colorization.color import lab_to_rgb, rgb_to_lab
-from colorization.systems.gan_colorizer import GANColorizer
+from colorization.systems.gan_colorizer import GANColorizer, see_l
 
 __all__ = ['measure_pulls']
 
@@ -15,10 +15,11 @@ def measure_pulls(system: GANColorizer, data: dict) -> dict[str, float]:
         system: a colorizer in training; its weights stay as they are.
         data: a batch as the data loader collates it.
     """
-    rgb = system.data_preprocessor(data, training=True)['inputs']
+    batch = system.data_preprocessor(data, training=True)
+    rgb = batch['inputs']
     l, ab = rgb_to_lab(rgb)
     with torch.no_grad():
-        pred_ab, scores = system._predict(l)
+        pred_ab, scores = system._predict(see_l(l, batch.get('gray')))
     pred_ab = pred_ab.detach().requires_grad_()
     losses = system._generator_losses(pred_ab, scores, ab, lab_to_rgb(l, pred_ab), rgb)
     pulls = {}

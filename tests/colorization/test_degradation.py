@@ -8,6 +8,7 @@ from mmengine.registry import DATASETS
 from colorization.color import rgb_to_lab
 from colorization.data import OldPhoto
 from colorization.systems.gan_colorizer import GANColorizer
+from colorization.systems.gradients import measure_pulls
 
 NOTHING = dict(contrast=0, fading=0, blur=0, vignette=0, grain=0, scratches=0, jpeg=0)
 
@@ -85,6 +86,9 @@ def test_the_network_is_shown_the_old_picture(tiny_mpt):
     assert seen[0][0].abs().max() < 1e-3 and (seen[0][1] - 100).abs().max() < 1e-2
     truth, _ = rgb_to_lab(inputs)
     np.testing.assert_allclose(pictures[0]['l'], truth[0], atol=1e-4)
+    batch = dict(inputs=list((inputs * 255).to(torch.uint8)), gray=gray, path=['a', 'b'])
+    assert measure_pulls(model, batch).keys() == {'loss_pix'}  # with what the training sees
+    assert torch.equal(seen[1], seen[0])
 
 
 def test_one_in_a_hundred_is_held_out(make_photos, tmp_path):
@@ -93,3 +97,14 @@ def test_one_in_a_hundred_is_held_out(make_photos, tmp_path):
     assert names == {'keep': ['00.png', '01.png', '02.png'], 'leave': ['01.png', '02.png'], 'take': ['00.png']}
     with pytest.raises(ValueError, match="held_out 'keep', 'leave' or 'take'"):
         build(folder, held_out='half')
+    with pytest.raises(ValueError, match='no image files are left'):
+        build(make_photos(tmp_path / 'one', 1), held_out='leave')
+
+
+def test_a_loop_over_the_photographs_ends(make_photos, tmp_path):
+    dataset = build(make_photos(tmp_path / 'photos', 3))
+    assert [sample['path'] for sample in dataset] == [str(file) for file in dataset.files]
+    assert dataset[-1]['path'] == dataset[2]['path']
+    for index in (3, -4, (3, 77)):
+        with pytest.raises(IndexError, match='of 3'):
+            dataset[index]

@@ -69,6 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
+def name_weights(paths: Sequence[str]) -> dict[str, str]:
+    """Return weights by the name that visitors choose them by: the file's, or the whole path where others have it too.
+
+    A training calls its export `weights`, so that two of them would have one name.
+    """
+    stems = ['packaged', *(Path(path).stem for path in paths)]
+    return {path if stems.count(Path(path).stem) > 1 else Path(path).stem: path for path in paths}
+
+
 def serve(args: argparse.Namespace, folder: Path) -> int:
     """Load the weights and run the server; returns the exit code."""
     import torch
@@ -83,7 +92,7 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
 
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    paths = {'packaged': default_weights_path()} | {Path(path).stem: path for path in args.weights}
+    paths = {'packaged': default_weights_path()} | name_weights(args.weights)
     colorizers = {name: Colorizer.from_pretrained(path, device=device) for name, path in paths.items()}
     hashes = {name: hash_weights(path) for name, path in paths.items()}
     limits = Limits(args.max_megapixels, args.max_megabytes, args.max_files, args.queue, args.seconds)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from colorization.commands.colorize import main as colorize
+from colorization.commands.serve import name_weights
 from colorization.desk import Desk, Limits, PageError, draw_hints
 from colorization.models import build_network
 from colorization.pipeline import Colorizer
@@ -185,6 +186,15 @@ def test_what_broken_uploads_leave_is_cleared_away(desk):
     os.utime(whole.parent, (0, 0))
     desk.sweep()
     assert not whole.parent.exists()
+
+
+def test_weights_of_one_name_are_all_served():
+    assert name_weights(['a/mine.pth', 'b/weights.safetensors', 'c/weights.safetensors', 'd/packaged.pth']) == {
+        'mine': 'a/mine.pth',
+        'b/weights.safetensors': 'b/weights.safetensors',
+        'c/weights.safetensors': 'c/weights.safetensors',
+        'd/packaged.pth': 'd/packaged.pth',
+    }
 
 
 def test_the_longest_unused_session_makes_room(desk, drop):

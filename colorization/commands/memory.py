@@ -48,16 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make a memory; see the exit codes in EPILOG."""
     args = parse_args(argv)
     import torch
-    from mmengine.registry import DATASETS
 
-    import colorization.data  # noqa: F401  registers the data sets
+    from colorization.data.dataset import open_training_photos
     from colorization.encoders import PyramidEncoder
     from colorization.memory import make_memory, write_memory
     from dualattn.configs import read_config
 
     try:
         cfg = read_config(args.config)
-        generator = cfg.model.generator
+        generator = cfg.get('model', {}).get('generator')
+        if generator is None:
+            raise ValueError(f'{args.config}: has no model.generator, whose encoder looks at the photographs')
         weights = args.encoder_weights or generator.get('encoder_weights')
         if weights is None:
             print(
@@ -72,13 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             weights=weights,
             trunk_kwargs=generator.get('encoder_kwargs'),
         ).eval()
-        photos = dict(cfg.train_dataloader.dataset)
-        photos.update(prepare=[dict(type='torchvision/Resize', size=(args.side, args.side), antialias=True)])
-        photos.update(augment=[], degrade=[], cache=False)
-        photos.pop('protocol', None)
-        if args.photos:
-            photos.update(data_root=args.photos)
-        dataset = DATASETS.build(photos)
+        dataset = open_training_photos(cfg, (args.side, args.side), args.photos)
         count = min(args.count, len(dataset))
         memory = make_memory(
             _read_places(encoder, dataset, count, args.seed),

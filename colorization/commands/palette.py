@@ -31,18 +31,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a palette; see the exit codes in EPILOG."""
     args = parse_args(argv)
-    from mmengine.registry import DATASETS
-
-    import colorization.data  # noqa: F401  registers the data sets
+    from colorization.data.dataset import open_training_photos
     from colorization.palette import make_palette, write_palette
     from dualattn.configs import read_config
 
     try:
         check_new_file(args.out, args.overwrite)
-        photos = dict(read_config(args.config).train_dataloader.dataset)
-        photos.update(prepare=[dict(type='torchvision/Resize', size=SIDE, antialias=True)])
-        photos.update(augment=[], degrade=[], cache=False)
-        dataset = DATASETS.build(photos)
+        dataset = open_training_photos(read_config(args.config), SIDE)
         palette = make_palette(_read_colors(dataset), args.colors, args.seed)
         note = f'k-means of {len(dataset)} photographs at a short side of {SIDE} pixels, seed {args.seed}'
         write_palette(palette, args.out, made_from=note)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
@@ -47,7 +48,7 @@ class PhotoDataset(Dataset):
             'warn' of each once, or 'leave' them out. Sepia and other tones count as black and white.
 
     Raises:
-        ValueError: none of the files can be used.
+        ValueError: there are no files, or none of them can be used.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class PhotoDataset(Dataset):
         if gray not in ('keep', 'warn', 'leave'):
             raise ValueError(f"gray must be 'keep', 'warn' or 'leave', got {gray!r}.")
         self.files = [Path(file) for file in files]
+        if not self.files:
+            raise ValueError('no image files are left to learn from; expected at least one')
         steps = [TRANSFORMS.build(cfg) for cfg in prepare]
         self.prepare = v2.Compose(steps) if steps else torch.nn.Identity()
         self._preparation = describe_preparation(steps)
@@ -140,8 +143,13 @@ class PhotoDataset(Dataset):
         Returns:
             `inputs`: (3, H, W) uint8, RGB in [0, 255]; `path`: the file that was read; with `degrade` also `gray`:
             (1, H, W) uint8 in [0, 255].
+
+        Raises:
+            IndexError: there is no such index, by which a loop over the data set ends.
         """
         index, draw = key if isinstance(key, tuple) else (key, None)
+        if not -len(self.files) <= index < len(self.files):
+            raise IndexError(f'image {index} of {len(self.files)}')
         index, image = self._usable(index)
         if draw is None:
             image = self.augment(image)
@@ -357,3 +365,30 @@ class PackagedPhotos(PhotoDataset):
     def pictures(self) -> str:
         """Which of the packaged photographs these are."""
         return f'the packaged photographs {", ".join(self.names)}'
+
+
+def open_training_photos(cfg: Config, size: int | tuple[int, int], data_root: str | None = None) -> PhotoDataset:
+    """Build the photographs that a config trains on as they are: resized, neither augmented nor degraded.
+
+    Args:
+        cfg: the config.
+        size: as torchvision's Resize takes it, the shorter side or height and width in pixels.
+        data_root: another folder than the config's.
+
+    Raises:
+        ValueError: the config names no photographs to train on, or streams them from shards.
+        FileNotFoundError: they are not there.
+    """
+    photos = dict(cfg.get('train_dataloader', {}).get('dataset', {}))
+    if not photos:
+        raise ValueError(f'{cfg.filename}: has no train_dataloader.dataset, which names the photographs')
+    if photos.get('type') == 'ShardDataset':
+        raise ValueError(
+            f'{cfg.filename}: streams its photographs from shards; name a config that reads a folder of them'
+        )
+    photos.pop('protocol', None)  # it decides the size
+    photos.update(prepare=[dict(type='torchvision/Resize', size=size, antialias=True)])
+    photos.update(augment=[], degrade=[], cache=False)
+    if data_root is not None:
+        photos.update(data_root=data_root)
+    return DATASETS.build(photos)

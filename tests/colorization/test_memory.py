@@ -161,3 +161,9 @@ def test_wrong_arguments(options, message, capsys):
     with pytest.raises(SystemExit) as error:
         command.main(['config.py', *options])
     assert error.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_config_of_something_else(tmp_path, capsys):
+    (tmp_path / 'mine.py').write_text("model = dict(type='ImageClassifier')")
+    assert command.main([str(tmp_path / 'mine.py'), '-o', str(tmp_path / 'memory.safetensors')]) == 2
+    assert 'mine.py: has no model.generator' in capsys.readouterr().err

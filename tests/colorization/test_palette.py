@@ -310,3 +310,16 @@ def test_the_command_reads_what_a_config_trains_on(make_photos, tmp_path, capsys
     assert len(read_palette(tmp_path / 'palette.json').colors) == 5
     assert main(arguments) == 2 and 'exists; use --overwrite' in capsys.readouterr().err
     assert main(['no_such_config.py', '-o', str(tmp_path / 'b.json')]) == 2
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        ('model = dict()', 'has no train_dataloader.dataset'),
+        ("train_dataloader = dict(dataset=dict(type='ShardDataset', data_root='x'))", 'streams its photographs'),
+    ],
+)
+def test_a_config_without_a_folder_of_photographs(tmp_path, capsys, config, message):
+    (tmp_path / 'mine.py').write_text(config)
+    assert main([str(tmp_path / 'mine.py'), '-o', str(tmp_path / 'palette.json')]) == 2
+    assert f'{tmp_path / "mine.py"}: {message}' in capsys.readouterr().err

@@ -261,7 +261,7 @@ class _Painter:
 
 
 def _deepened(job: Job, photo: Photo) -> Photo:
-    """Return a photograph at 16 bits where the colour alone is wanted too, without the metadata that it needs not."""
+    """Return a photograph at 16 bits, without its alpha, where the colour alone is wanted too."""
     if 'layer' not in job.beside or photo.bit_depth == 16:
         return photo
     return replace(photo, pixels=photo.pixels.astype(np.uint16) * 257, alpha=None)

@@ -41,7 +41,7 @@ class Draft:
 
     Attributes:
         photo: the photograph as it was given.
-        colorizer: may be replaced by one with other settings of the same network.
+        colorizer: may be replaced by one of the same network with another chroma, vividness or reference.
 
     Raises:
         HintError: the hints are for a picture of another shape.
@@ -110,7 +110,7 @@ class Draft:
         if not self._hints and reference is None:
             return automatic
         # what the automatic colours come from; where it is as before, the columns of the hints are kept
-        source = (self._vividness, self.colorizer.chroma, id(reference))
+        source = (self._vividness, self.colorizer.chroma, reference)
         if self._field is None or source != self._source:
             self._source = source
             self._field = self._make_field(automatic, self._scores)

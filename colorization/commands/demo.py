@@ -33,19 +33,19 @@ def run(*command: str | Path) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, colorize and draw; returns 0, or the exit code of the first step that failed."""
     args = parse_args(argv)
-    try:
-        check_new_folder(args.work_dir, '--work-dir')
-    except NotADirectoryError as error:
-        print(f'demo: {error}', file=sys.stderr)
-        return 2
     from PIL import Image
 
     from colorization.samples import packaged_gray_photos
     from colorization.sheet import draw_sheet, save_sheet
 
+    try:
+        check_new_folder(args.work_dir, '--work-dir')
+        photos = packaged_gray_photos()
+    except OSError as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return 2
     start = time.monotonic()
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
-    photos = packaged_gray_photos()
     colorized = args.work_dir / 'colorized'
     packaged = args.work_dir / 'colorized_packaged'
     trained = args.work_dir / 'weights.safetensors'
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ('in colour, after this training', colorized),
         ('gray, prediction, truth during training', args.work_dir / 'sheets'),
         ('loss curves', args.work_dir / 'curve.png'),
-        ('the trained weights', args.work_dir / 'weights.safetensors'),
+        ('the trained weights', trained),
     ]
     print(f'\nDone in {(time.monotonic() - start) / 60:.1f} minutes:')
     for title, path in results:

@@ -92,7 +92,7 @@ class ColorMemoryDecoder(nn.Module):
             (B, C, H, W).
         """
         x = memory.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H * W, C)
-        shares = self.choice(coarse.mean(dim=(2, 3))[:, None]).squeeze(1).softmax(dim=1)  # (B, num_colors)
+        shares = self.choice(coarse.mean(dim=(2, 3))).softmax(dim=1)  # (B, num_colors)
         places = (self.colors.round() + LEVELS // 2).clamp(0, LEVELS - 1).long()
         embedded = torch.cat([self.a_embed(places[..., 0]), self.b_embed(places[..., 1])], dim=-1)
         colors = torch.stack([embed(each) for embed, each in zip(self.color_embeds, embedded, strict=True)])

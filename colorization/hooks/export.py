@@ -14,7 +14,7 @@ class ExportWeightsHook(Hook):
     """Write the network to `work_dir/weights.safetensors` with every training checkpoint, so also at the end.
 
     It is the averaged network where the system keeps one (`ema_generator`), the trained one otherwise, and needs
-    nothing of mmengine to be used: `tools/colorize.py --weights work_dir/weights.safetensors`.
+    nothing of mmengine to be used: `dualattn colorize --weights work_dir/weights.safetensors`.
 
     Args:
         filename: name inside the work dir.

@@ -1,5 +1,5 @@
 # The first weights of the zoo: a Dual-Attention network of 7 M parameters learns what EfficientNet-Lite2 sees, from
-# photographs without labels. Some 20 images a second on one core, so that 8,000 iterations take about 4 hours; other
+# photographs without labels. Some 17 views a second on one core, so that 8,000 iterations take more than 4 hours; other
 # lengths: train_cfg.max_iters and param_scheduler.1.end.
 _base_ = ['../_base_/datasets/photos_unlabelled.py', '../_base_/runtime/pretrain.py']
 model = dict(

@@ -1,4 +1,4 @@
-# Some ten thousand photographs of everyday subjects, kept in memory, shown as old photographs are: trained at 96 x 96,
+# Some 33,000 photographs of everyday subjects, kept in memory, shown as old photographs are: trained at 96 x 96,
 # tested at 160 x 160. One photograph in a hundred is held out for tests.
 _base_ = ['./photos_128.py']
 train_dataloader = dict(

@@ -15,8 +15,9 @@ INTRODUCTION = """# Benchmarks
 
 Every figure stands in a record below benchmarks/results, with its quartiles. Sides are timed in turn in one process;
 figures are medians. A run counts as quiet while other processes take less than a tenth of a core; goals are judged by
-quiet runs alone, and those that were missed are shown as well. Peaks of memory are those of tensors, as PyTorch's
-allocator counts them above the input and the weights, unless a suite says otherwise.
+quiet runs alone, and those that were missed are shown as well. Runs of one suite stand in the order in which they were
+measured: where weights or code have changed in between, the last one tells what they are now. Peaks of memory are those
+of tensors, as PyTorch's allocator counts them above the input and the weights, unless a suite says otherwise.
 """
 HIDDEN_SETTINGS = ('torch', 'rounds', 'profile')
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dualattn.configs import read_config
 from dualattn.io.weights import load_strictly, read_weights, select_prefix
 
-__all__ = ['check_init_cfg', 'load_init_cfg', 'load_trained', 'load_weights']
+__all__ = ['check_init_cfg', 'load_init_cfg', 'load_trained']
 
 
 def check_init_cfg(init_cfg: dict | None) -> None:
@@ -61,21 +61,6 @@ def load_init_cfg(
         tensors = select_prefix(tensors, init_cfg['prefix'], path)
     load_strictly(network, adapt(tensors), path)
     MMLogger.get_current_instance().info(f'{owner}: weights of {path}')
-
-
-def load_weights(model: nn.Module, checkpoint: str | Path) -> dict:
-    """Load the weights of a whole model from a file, all or nothing.
-
-    Returns:
-        What the file says about them, see `dualattn.io.weights.Weights.meta`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is broken or not of this model.
-    """
-    weights = read_weights(checkpoint)
-    load_strictly(model, weights.tensors, checkpoint)
-    return weights.meta
 
 
 def load_trained(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> tuple[nn.Module, Config, dict]:

@@ -19,7 +19,7 @@ class PiecewiseMlp(Mlp):
 
     def __init__(self, in_features: int, hidden_features: int, **kwargs):
         super().__init__(in_features, hidden_features, **kwargs)
-        # tokens at a time: 1 MiB of hidden float32 values, about the second-level cache of a core
+        # tokens at a time: 1 MiB of hidden float32 values, which the second-level cache of a core holds
         self.rows = max(1, 2**18 // hidden_features)
 
     def forward(self, x: Tensor) -> Tensor:

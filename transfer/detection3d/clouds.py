@@ -8,9 +8,8 @@ import numpy as np
 
 from dualattn.engine import DataError
 
-__all__ = ['CLOUD_SUFFIXES', 'decompress_lzf', 'is_named', 'read_columns', 'read_fields']
+__all__ = ['decompress_lzf', 'is_named', 'read_columns', 'read_fields']
 
-CLOUD_SUFFIXES = ('.bin', '.pcd', '.ply')
 # what detectors read, in their order, and the names that sensors and tools give to it
 _COLUMNS = (
     ('x', ('x',)),

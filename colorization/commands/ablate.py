@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   dualattn ablate mpt-3 --budget 2h                    # ten rows on ImageNet, as the config says
   dualattn ablate mpt-4 --budget 40m --small --photos PHOTOS/train --val PHOTOS/val --seeds 2
+  nohup dualattn ablate mpt-3 --budget 2h --small --photos PHOTOS/train --val PHOTOS/val --seeds 2 --round 750 &
   dualattn ablate mpt-2 --list                         # the configs of the rows, one a line
   dualattn ablate losses --budget 4h                   # the losses of the packaged weights, compared
   dualattn ablate mpt-3 --budget 0s                    # the table of what is there
 
 exit codes: 0 the table is written, 1 written, but a row is too short to say anything, 2 a training failed or nothing
-can be run
+can be run, 143 stopped by SIGTERM, with a checkpoint from which the same command goes on
 """
 TABLES = ('mpt-2', 'mpt-3', 'mpt-4', 'dd-2a', 'dd-2b', 'dd-2c', 'dd-3')
 OWN = ('losses',)  # no paper's, and small as they are
@@ -117,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colorization.evaluation.ablation import (
         TOO_SHORT,
         AblationError,
+        AblationStopped,
         Plan,
         draw_curves,
         run_grid,
@@ -151,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             aside.write_text(text, encoding='utf-8')
         with write_whole(args.work_dir / 'curves.png') as aside:
             draw_curves(runs, aside)
+    except AblationStopped as error:
+        print(f'ablate: {error}', file=sys.stderr)
+        return 143
     except (ValueError, OSError) as error:
         print(f'ablate: {explain(error)}', file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,19 @@ import numpy as np
 from colorization.evaluation.papers import PaperTable
 from dualattn.io.files import write_json
 
-__all__ = ['TOO_SHORT', 'AblationError', 'Plan', 'Run', 'read_curve', 'run_grid', 'summarize', 'to_markdown']
+__all__ = [
+    'TOO_SHORT',
+    'AblationError',
+    'AblationStopped',
+    'Plan',
+    'Run',
+    'read_curve',
+    'run_grid',
+    'summarize',
+    'to_markdown',
+]
 
+_TERMINATED = 128 + signal.SIGTERM  # exit code of a training that SIGTERM has ended, see PreemptionHook
 TOO_SHORT = 1500  # iterations below which a row says nothing
 _STYLES = ('-', '--', ':', '-.')  # of the seeds' lines
 METRICS = {'PSNR': 'color/PSNR', 'CF': 'color/CF_abs', 'ΔCF': 'color/CF_abs_delta'}
@@ -23,6 +35,10 @@ METRICS = {'PSNR': 'color/PSNR', 'CF': 'color/CF_abs', 'ΔCF': 'color/CF_abs_del
 
 class AblationError(ValueError):
     """A grid that cannot be run or gone on with."""
+
+
+class AblationStopped(AblationError):
+    """A grid that was told to end by SIGTERM; its training has kept a checkpoint, and the same command goes on."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,7 @@ def read_curve(work_dir: Path) -> dict[int, dict[str, float]]:
 
 
 def _train(run: Run, iterations: int, plan: Plan) -> int:
+    """Train in a process of its own, which a SIGTERM to this one is handed on to; returns its exit code."""
     command = [
         *(sys.executable, '-m', 'dualattn', 'train', run.config),
         *('--work-dir', str(run.work_dir), '--resume', '--cfg-options'),
@@ -126,8 +143,26 @@ def _train(run: Run, iterations: int, plan: Plan) -> int:
         ),
     ]
     run.work_dir.mkdir(parents=True, exist_ok=True)
-    with open(run.work_dir / 'train.log', 'a', encoding='utf-8') as log:
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    children: list[subprocess.Popen] = []
+    told_to_end = []
+
+    def hand_on(signum: int, frame: object) -> None:
+        told_to_end.append(signum)
+        for child in children:
+            child.terminate()
+
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        with (
+            open(run.work_dir / 'train.log', 'a', encoding='utf-8') as log,
+            subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process,
+        ):
+            children.append(process)
+            if told_to_end:  # before there was a child
+                process.terminate()
+            return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_grid(
@@ -154,6 +189,7 @@ def run_grid(
         The iterations that all trainings have.
 
     Raises:
+        AblationStopped: this process was told to end.
         AblationError: a training failed; names its log.
     """
     start = clock()
@@ -171,6 +207,8 @@ def run_grid(
             began = clock()
             code = train(run, target, plan)
             longest = max(longest, clock() - began)
+            if code in (_TERMINATED, -signal.SIGTERM):  # the latter before its hook was there
+                raise AblationStopped(f'stopped in {run.row}, seed {run.seed}; the same command goes on from there')
             if code:
                 raise AblationError(
                     f'{run.row}, seed {run.seed}: the training ended with code {code}, see {run.work_dir}/train.log'

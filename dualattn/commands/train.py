@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualattn.commands.files import check_checkpoint, check_data, check_new_folder, check_weights_files
 from dualattn.commands.overrides import merge_options
@@ -94,6 +95,38 @@ def use_amp(optim_wrapper: dict, dtype: str) -> None:
             entry['type'] = 'BFloat16OptimWrapper'
 
 
+def check_precision(cfg: Config) -> None:
+    """Refuse bfloat16, of `--amp` or of the config itself, where a library has no operators for it.
+
+    Raises:
+        OptionError: the model has region proposals, which mmcv computes, or sparse convolutions of spconv.
+    """
+    from dualattn.engine import OptionError
+
+    wrappers = [cfg.optim_wrapper, *(entry for entry in cfg.optim_wrapper.values() if isinstance(entry, dict))]
+    if not any(one.get('type') == 'BFloat16OptimWrapper' or 'bfloat16' in str(one.get('dtype')) for one in wrappers):
+        return
+    way_out = 'on a GPU, --amp float16 will do; leave bfloat16 out elsewhere'
+    if 'rpn_head' in cfg.model:
+        raise OptionError(f"mmcv's RoIAlign and NMS have no bfloat16; {way_out}")
+    sparse = next((kind for kind in _list_types(cfg.model) if re.search('sparse|spconv', kind, re.I)), None)
+    if sparse is not None:
+        raise OptionError(
+            f'spconv, which computes {sparse}, has no bfloat16 and would fall back to float16 without a scaled loss; '
+            f'{way_out}'
+        )
+
+
+def _list_types(part: Any) -> Iterator[str]:
+    """Yield the types of all parts of a model."""
+    if isinstance(part, dict):
+        yield str(part.get('type', ''))
+        part = list(part.values())
+    if isinstance(part, (list, tuple)):
+        for one in part:
+            yield from _list_types(one)
+
+
 def load_config(args: argparse.Namespace, options: dict) -> Config:
     """Read the config and let the arguments change it.
 
@@ -119,18 +152,9 @@ def load_config(args: argparse.Namespace, options: dict) -> Config:
     check_options(options)
     import_modules(cfg)
     cfg.launcher = args.launcher
-    if args.amp == 'bfloat16' and 'rpn_head' in cfg.model:
-        raise OptionError("--amp: mmcv's RoIAlign and NMS have no bfloat16; on a GPU, --amp float16 will do")
-    sparse = [
-        part['type'] for part in cfg.model.values() if isinstance(part, dict) and 'Sparse' in str(part.get('type'))
-    ]
-    if args.amp == 'bfloat16' and sparse:
-        raise OptionError(
-            f'--amp: spconv, which computes {sparse[0]}, has no bfloat16 and would fall back to float16 without a '
-            'scaled loss; on a GPU, --amp float16 will do'
-        )
     if args.amp:
         use_amp(cfg.optim_wrapper, args.amp)
+    check_precision(cfg)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg or 'base_batch_size' not in cfg.auto_scale_lr:
             raise OptionError(f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}')

@@ -7,6 +7,7 @@ linear-cost attentions. Stages compute on NHWC memory; their results are NCHW.
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -330,11 +331,22 @@ def _cfg(**kwargs) -> dict[str, Any]:
     }
 
 
+_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'  # what travels with the package
+
+
+def _packaged(variant: str, tag: str, **kwargs) -> dict[str, dict[str, Any]]:
+    """Name a variant after its weights in the package, `weights/VARIANT.TAG.safetensors`, or call it untrained."""
+    file = _WEIGHTS / f'{variant}.{tag}.safetensors'
+    if not file.is_file():
+        return {f'{variant}.untrained': _cfg(**kwargs)}
+    return {f'{variant}.{tag}': _cfg(file=str(file), **kwargs)}
+
+
 _SIZE_384 = dict(input_size=(3, 384, 384), pool_size=(12, 12), crop_pct=1.0, crop_mode='squash')
 
 default_cfgs = generate_default_cfgs(
     {
-        # no weights are published yet; `pretrained_cfg_overlay=dict(file=...)` loads local ones
+        # without weights; `pretrained_cfg_overlay=dict(file=...)` loads local ones
         'dualattn_tiny.untrained': _cfg(),
         'dualattn_small.untrained': _cfg(),
         'dualattn_base.untrained': _cfg(),
@@ -342,7 +354,7 @@ default_cfgs = generate_default_cfgs(
         'dualattn_small_384.untrained': _cfg(**_SIZE_384),
         'dualattn_base_384.untrained': _cfg(**_SIZE_384),
         'dualattn_mpt.untrained': _cfg(input_size=(3, 256, 256), pool_size=(8, 8)),
-        'dualattn_mpt_pico.untrained': _cfg(input_size=(3, 96, 96), pool_size=(3, 3), crop_pct=1.0),
+        **_packaged('dualattn_mpt_pico', 'lite2_photos', input_size=(3, 96, 96), pool_size=(3, 3), crop_pct=1.0),
     }
 )
 
@@ -359,14 +371,19 @@ def _create_dualattn(variant: str, pretrained: bool = False, **kwargs) -> DualAt
             **kwargs,
         )
     except RuntimeError as error:
+        published = [f'{name}.{cfg.tags[0]}' for name, cfg in default_cfgs.items() if cfg.default.has_weights]
+        known = f'published are those of {", ".join(published) or "no variant yet"}'
+        if str(error).startswith('Invalid pretrained tag'):
+            raise RuntimeError(
+                f'{error} {known[0].upper()}{known[1:]}, and {variant} alone names the network'
+            ) from error
         if 'No pretrained weights exist' not in str(error):
             raise
-        published = [name for name, cfg in default_cfgs.items() if cfg.default.has_weights]
         raise RuntimeError(
             f'there are no published weights of {variant}, so pretrained=True has nothing to load. Weights of your '
             "own: timm.create_model(..., pretrained=True, pretrained_cfg_overlay=dict(file='WEIGHTS')), which adapts "
-            'in_chans and num_classes, or checkpoint_path=WEIGHTS, which does not; random ones: pretrained=False; '
-            f'published are those of {", ".join(published) or "no variant yet"}'
+            f'in_chans and num_classes, or checkpoint_path=WEIGHTS, which does not; random ones: pretrained=False; '
+            + known
         ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.optim import Adam
 
@@ -326,13 +327,29 @@ def test_mixed_precision(train, refuse, monkeypatch):
 
 
 @pytest.mark.mm
-def test_two_stage_detectors_have_no_bfloat16(tool, repo_root, monkeypatch):
-    pytest.importorskip('mmdet')
-    monkeypatch.setattr('sys.argv', ['train.py', str(repo_root / 'configs/det/mask_rcnn_dualattn_t.py'), '--amp'])
-    monkeypatch.setattr(tool, 'check_data', lambda *args: None)  # the files are not there, nor looked for here
-    monkeypatch.setattr(tool, 'check_weights_files', lambda *args: None)
-    with pytest.raises(OptionError, match='no bfloat16'):
-        read_config(tool)
+@pytest.mark.parametrize('says', ['command', 'config', 'torch'])
+@pytest.mark.parametrize('name', ['det/mask_rcnn_dualattn_t', 'det3d/centerpoint_voxel01_dualattn_nus'])
+def test_what_has_no_bfloat16_is_refused(tool, repo_root, name, says):
+    pytest.importorskip('mmdet3d')
+    cfg = Config.fromfile(repo_root / 'configs' / f'{name}.py', import_custom_modules=False)
+    tool.check_precision(cfg)
+    if says == 'command':
+        tool.use_amp(cfg.optim_wrapper, 'bfloat16')
+    else:
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16' if says == 'config' else torch.bfloat16)
+    with pytest.raises(OptionError, match='mmcv.*no bfloat16' if 'rcnn' in name else 'spconv.*SparseEncoder.*bfloat16'):
+        tool.check_precision(cfg)
+
+
+def test_sparse_parts_are_found_wherever_they_are(tool):
+    amp = dict(type='OptimWrapper', optimizer=dict(type='SGD'))
+    nested = Config(dict(optim_wrapper=amp, model=dict(a=[dict(type='B', c=dict(type='Asymm3DSpconv'))])))
+    tool.use_amp(nested.optim_wrapper, 'bfloat16')
+    with pytest.raises(OptionError, match='Asymm3DSpconv'):
+        tool.check_precision(nested)
+    networks = Config(dict(optim_wrapper=dict(constructor='C', a=amp), model=dict(a=dict(type='Pillars'))))
+    tool.use_amp(networks.optim_wrapper, 'bfloat16')
+    tool.check_precision(networks)
 
 
 def test_float16_reaches_every_network(tool, monkeypatch):

@@ -328,6 +328,16 @@ def test_centerpoint_learns_and_predicts(system, nuscenes):
     batch = dict(inputs=dict(points=[sample['inputs']['points']]), data_samples=[sample['data_samples']])
     losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
     sum(value for name, value in losses.items() if 'loss' in name).backward()
+    if 'pillar' in system:  # without spconv, bfloat16 is taken
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            mixed = model(**model.data_preprocessor(batch, training=True), mode='loss')
+        total, mixed_total = (sum(float(value.detach()) for value in found.values()) for found in (losses, mixed))
+        assert mixed_total != total and mixed_total == pytest.approx(total, rel=0.05)
+        before = [value.grad.clone() for value in model.pts_backbone.parameters()]
+        sum(value for name, value in mixed.items() if 'loss' in name).backward()
+        grown = [value.grad for value in model.pts_backbone.parameters()]
+        assert all(value.isfinite().all() for value in grown)
+        assert sum(not torch.equal(a, b) for a, b in zip(before, grown, strict=True)) > len(before) / 2
     assert sum(float(value.detach()) for value in losses.values()) < 200  # thousands without the bias of the heatmaps
     idle = [name for name, value in model.pts_backbone.named_parameters() if not value.grad.abs().sum() > 0]
     assert idle == []

@@ -1,13 +1,26 @@
 """Grids under a budget, with trainings that only write what a validation would log."""
 
 import json
+import os
+import signal
+import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from colorization.commands import ablate
 from colorization.evaluation import ablation
-from colorization.evaluation.ablation import AblationError, Plan, read_curve, run_grid, summarize, to_markdown
+from colorization.evaluation.ablation import (
+    AblationError,
+    AblationStopped,
+    Plan,
+    read_curve,
+    run_grid,
+    summarize,
+    to_markdown,
+)
 from colorization.evaluation.grids import GRIDS, OWN
 from colorization.evaluation.papers import PAPER_TABLES
 
@@ -68,6 +81,30 @@ def test_a_training_that_fails_is_named(grid):
         run_grid(plan, runs, 99, print, lambda *args: 2, clock)
     with pytest.raises(AblationError, match='validated at 0, expected 500'):
         run_grid(plan, runs, 99, print, lambda *args: 0, clock)
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGTERM that a process could catch')
+def test_sigterm_reaches_the_training_and_ends_the_grid(tmp_path, monkeypatch):
+    """A stand-in for the training ends as PreemptionHook does; the handler of this process is there afterwards."""
+    stand_in, started = tmp_path / 'python', tmp_path / 'started'
+    stand_in.write_text(f"#!/bin/sh\ntrap 'exit 143' TERM\ntouch {started}\nwhile :; do sleep 0.05; done\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(stand_in))
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop():
+        while not started.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    plan = Plan('mpt-4', (0,), 500, ())
+    runs = plan.runs(PAPER, tmp_path / 'configs', tmp_path / 'work')
+    with pytest.raises(AblationStopped, match=f'stopped in {runs[0].row}, seed 0; the same command goes on'):
+        run_grid(plan, runs, 100, lambda line: None)
+    stopper.join()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_nothing_is_ranked_inside_the_spread(grid):

@@ -21,6 +21,7 @@ from dualattn.engine import DataError
 from dualattn.engine.seeding import mix_seed
 from dualattn.io.files import write_json
 from dualattn.io.photos import MAX_PIXELS, ImageError, list_images, read_rgb
+from dualattn.io.photos.messages import collect_messages
 
 __all__ = ['ShardDataset', 'write_shards']
 
@@ -179,14 +180,15 @@ class ShardDataset(IterableDataset):
             )
         return names[rank * workers + number :: readers]
 
-    def _decode(self, content: bytes, path: str) -> torch.Tensor:
-        """Read one image: (3, H, W) uint8, prepared."""
+    def _decode(self, content: bytes, path: str) -> tuple[torch.Tensor, list[str]]:
+        """Read one image: (3, H, W) uint8, prepared, and what is said of it."""
         # through a file, so that the one reader of photographs reads it
         with tempfile.NamedTemporaryFile(suffix=Path(path).suffix) as file:
             file.write(content)
             file.flush()
             try:
-                pixels = read_rgb(file.name, max_pixels=self.max_pixels, min_side=self.decode_min_side)
+                with collect_messages() as found:
+                    pixels = read_rgb(file.name, max_pixels=self.max_pixels, min_side=self.decode_min_side)
             except ImageError as error:
                 raise ImageError(str(error).replace(file.name, path)) from error
         height, width, _ = pixels.shape
@@ -195,7 +197,8 @@ class ShardDataset(IterableDataset):
                 f'{path}: {width} x {height} pixels; expected sides of at least {self.min_side} pixels, one not more '
                 f'than {self.max_aspect:g} times the other'
             )
-        return self.prepare(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # (H, W, 3) -> (3, H, W)
+        image = self.prepare(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # (H, W, 3) -> (3, H, W)
+        return image, [message.replace(file.name, path) for message in found]
 
     def __len__(self) -> int:
         """Images in one pass, those that cannot be used included; the stream itself is endless."""
@@ -225,9 +228,12 @@ class ShardDataset(IterableDataset):
                 path = sample['txt'].decode()
                 (content,) = (value for key, value in sample.items() if key != 'txt' and not key.startswith('__'))
                 try:
-                    image = self._decode(content, path)
+                    image, said = self._decode(content, path)
                 except ImageError as error:
-                    print_log(f'{error}; it is left out', logger='current', level=logging.WARNING)
+                    image, said = None, [f'{error}; it is left out']
+                for message in said if epoch == 0 else ():  # once for each image, not in each pass
+                    print_log(message, logger='current', level=logging.WARNING)
+                if image is None:
                     continue
                 seen += 1
                 with torch.random.fork_rng(devices=[]):

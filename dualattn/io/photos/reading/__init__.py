@@ -116,6 +116,7 @@ def _identify(source: Source) -> str:
 @contextmanager
 def _opened(path: str | os.PathLike, max_pixels: int, **options) -> Iterator[Source]:
     """Open a file, and turn what its decoder raises into an `ImageError` that names it."""
+    source = None
     try:
         if not os.path.isfile(path):
             raise ImageError('no such file' if not os.path.exists(path) else 'not a regular file')
@@ -125,12 +126,16 @@ def _opened(path: str | os.PathLike, max_pixels: int, **options) -> Iterator[Sou
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # the limit is ours
             warnings.filterwarnings('ignore', category=UserWarning, module='PIL')  # remarks on broken metadata
             with open(path, 'rb') as file:
-                yield Source(path, file, max_pixels, **options)
+                source = Source(path, file, max_pixels, **options)
+                yield source
     except MemoryError as error:
         raise ImageError(f'{printable(path)}: cannot be read: the memory does not suffice') from error
-    except Image.UnidentifiedImageError as error:  # a signature, and nothing behind it that makes sense
-        raise ImageError(f'{printable(path)}: cannot be read: its header is damaged') from error
     # Decoders have no common base class and raise what they like on broken bytes, assertions included: no file may end
     # the run that it is one of thousands in.
     except Exception as error:
-        raise ImageError(f'{printable(path)}: cannot be read: {error or type(error).__name__}') from error
+        # a signature, and nothing behind it that makes sense
+        is_unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = 'its header is damaged' if is_unknown else ' '.join(str(error).split()) or type(error).__name__
+        if source is not None and source.lack:
+            reason = f'the file is truncated: {source.lack}, and what is there cannot be decoded ({reason})'
+        raise ImageError(f'{printable(path)}: cannot be read: {reason}') from error

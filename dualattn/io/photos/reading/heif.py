@@ -1,5 +1,6 @@
 """HEIC and its relatives by pi-heif, where that is installed: 8 bits, and 10 and 12 bits at 16."""
 
+import io
 from importlib.util import find_spec
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from dualattn.io.photos import color_profile, metadata, xmp
 from dualattn.io.photos.color_profile import ProfileError
 from dualattn.io.photos.photo import ImageError
+from dualattn.io.photos.reading import cut
+from dualattn.io.photos.reading.pillow import MEDIA_PIXELS
 from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha
 
 
@@ -20,8 +23,9 @@ def decode(source: Source) -> Decoded:
         raise ImageError('an HEIC photograph; it is read where pi-heif is installed: pip install pi-heif')
     import pi_heif
 
-    source.file.seek(0)
-    heif = pi_heif.open_heif(source.file, convert_hdr_to_8bit=False)
+    data = source.read()
+    data = cut.mend(source, data, cut.find_cut_box(data), MEDIA_PIXELS)
+    heif = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     source.check_size(*heif.size)
     profile, stated = heif.info.get('icc_profile'), heif.info.get('nclx_profile')
     if not profile and stated:
@@ -32,9 +36,10 @@ def decode(source: Source) -> Decoded:
         except ProfileError as error:
             raise ImageError(str(error)) from error
     mode, _, deep = heif.mode.partition(';')
-    samples = np.asarray(heif)
-    if samples.dtype != (np.uint16 if deep or mode == 'I' else np.uint8):
-        raise ImageError(f'an HEIC photograph of kind {heif.mode}, which is not supported')
+    # a copy, since the library's own memory goes with its image, without what its rows are padded with
+    samples = np.array(heif)[:, : heif.size[0]]
+    if samples.shape[1::-1] != heif.size or samples.dtype != (np.uint16 if deep or mode == 'I' else np.uint8):
+        raise ImageError(f'an HEIC photograph of kind {heif.mode} as {samples.shape}, which is not supported')
     alpha = None
     if mode in ('RGBA', 'RGBa', 'LA', 'La'):
         samples, alpha = samples[..., :-1], samples[..., -1].copy()

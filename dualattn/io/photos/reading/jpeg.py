@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import imagecodecs
@@ -39,6 +40,7 @@ class _Frame:
         width, height: in pixels.
         components: identifiers of the components.
         applications: the APPn and COM segments, with their markers.
+        precision: where the bits per sample stand.
         scan: where the first SOS marker stands.
         restarts: MCUs between two restart markers, 0 without them.
         has_other: whether another frame follows, which crashes libjpeg-turbo where the first one is lossless.
@@ -50,6 +52,7 @@ class _Frame:
     height: int = 0
     components: tuple[int, ...] = ()
     applications: list[bytes] = field(default_factory=list)
+    precision: int = 0
     scan: int = 0
     restarts: int = 0
     has_other: bool = False
@@ -116,6 +119,7 @@ def _parse(data: bytes) -> _Frame:
             frame.has_other = frame.kind >= 0
             if frame.kind < 0 and len(body) >= 6:
                 frame.kind = _JPEG_LS if marker == 0xF7 else marker - 0xC0
+                frame.precision = at + 4
                 frame.bits, frame.height, frame.width, count = struct.unpack_from('>BHHB', body)
                 frame.components = tuple(body[6 : 6 + 3 * count : 3])
         elif marker == 0xDD and len(body) >= 2:
@@ -134,26 +138,38 @@ def _load(image: Image.Image, data: bytes, frame: _Frame, source: Source) -> np.
         if 'truncated' not in str(error):
             raise
     else:
-        if source.min_side is None:  # in training a damaged patch is one of many augmentations
-            _refuse_damage(data, image.mode, source)
+        _refuse_damage(data, frame, source)
         return pixels
+    return _load_without_end(data, frame, _decode_plain, source)
+
+
+def _load_without_end(
+    data: bytes, frame: _Frame, decode_all: Callable[[bytes], np.ndarray], source: Source
+) -> np.ndarray:
+    """Return the pixels of data that lack their end, if all of them are there or the source allows it."""
     whole = _up_to_segment(data, frame)
-    pixels = _decode_with(whole, b'')
-    if len(whole) < len(data) or not _is_whole(data, frame, pixels):
+    pixels = decode_all(_ended(whole, b''))
+    if len(whole) < len(data) or not _is_whole(data, frame, pixels, decode_all):
         if not source.allow_truncated:
             raise ImageError('the file is truncated: a part of the image is missing; --allow-truncated takes the rest')
         source.warn('damaged: a part of the image is missing and stays gray')
     return pixels
 
 
-def _refuse_damage(data: bytes, mode: str, source: Source) -> None:
-    """Refuse compressed data that a decoder stumbles over, which Pillow's keeps to itself; say it where it is allowed.
+def _refuse_damage(data: bytes, frame: _Frame, source: Source) -> None:
+    """Refuse compressed data that a decoder stumbles over, which others keep to themselves; say it where it is allowed.
 
-    The image is decoded once more at an eighth of its size, which is quick: the stumbling is in the entropy coding.
+    The image is decoded once more, where that can be at an eighth of its size, which is quick: the stumbling is in the
+    entropy coding. That is the same at every precision, so for a decoder of 8 bits others are called 8 bits.
     """
+    if frame.bits != 8:
+        data = data[: frame.precision] + b'\x08' + data[frame.precision + 1 :]
+    channels = len(frame.components)
     try:
-        space = 'CMYK' if mode == 'CMYK' else 'GRAY'
-        simplejpeg.decode_jpeg(data, space, min_height=1, min_width=1, min_factor=8)
+        if frame.kind == _LOSSLESS:
+            simplejpeg.decode_jpeg(data, {1: 'GRAY', 4: 'CMYK'}.get(channels, 'RGB'))
+        else:
+            simplejpeg.decode_jpeg(data, 'CMYK' if channels == 4 else 'GRAY', min_height=1, min_width=1, min_factor=8)
     except ValueError as error:
         said = str(error).removeprefix('Corrupt JPEG data: ')
     else:
@@ -182,20 +198,39 @@ def _up_to_segment(data: bytes, frame: _Frame) -> bytes:
     return data
 
 
-def _decode_with(data: bytes, filler: bytes) -> np.ndarray:
-    """Decode data that lack their end with so much put behind them."""
-    with Image.open(io.BytesIO(data.rstrip(b'\xff') + filler + _END), formats=['JPEG']) as image:
+def _has_end(data: bytes, frame: _Frame) -> bool:
+    """Tell whether the marker at the end stands behind the compressed image, not in a segment of other data."""
+    at = frame.scan
+    while 0 <= at < len(data) - 1:
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return True
+        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD8 or at + 4 > len(data):
+            at += 1 if marker == 0xFF else 2
+        else:
+            at += 2 + struct.unpack_from('>H', data, at + 2)[0]
+        at = data.find(b'\xff', at)
+    return False
+
+
+def _ended(data: bytes, filler: bytes) -> bytes:
+    """Return data that lack their end with so much, and an end, put behind them."""
+    return data.rstrip(b'\xff') + filler + _END
+
+
+def _decode_plain(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=['JPEG']) as image:
         return np.asarray(image)
 
 
-def _is_whole(data: bytes, frame: _Frame, pixels: np.ndarray) -> bool:
+def _is_whole(data: bytes, frame: _Frame, pixels: np.ndarray, decode_all: Callable[[bytes], np.ndarray]) -> bool:
     """Tell whether all that is missing is the marker at the end: further bits would then change nothing."""
     if frame.kind in (2, 10) and not _has_all_scans(data, frame):
         return False
     # where the data have restart markers, the next one may be what is expected
     restarts = [b'', *(bytes([0xFF, marker]) for marker in range(0xD0, 0xD8))] if frame.restarts else [b'']
     fillers = [restart + filler for restart in restarts for filler in _FILLERS]
-    return all(np.array_equal(_decode_with(data, filler), pixels) for filler in fillers)
+    return all(np.array_equal(decode_all(_ended(data, filler)), pixels) for filler in fillers)
 
 
 def _has_all_scans(data: bytes, frame: _Frame) -> bool:
@@ -224,10 +259,20 @@ def _has_all_scans(data: bytes, frame: _Frame) -> bool:
 
 def _decode_rare(data: bytes, frame: _Frame, source: Source) -> Decoded:
     """Decode 12 bits and lossless JPEG; their metadata are read from a picture of one pixel that has them."""
-    try:
-        samples = imagecodecs.jpeg_decode(data, bitspersample=frame.bits)
-    except (RuntimeError, ValueError) as error:
-        raise ImageError(f'a JPEG of {frame.bits} bits that cannot be decoded ({error}); it may be damaged') from error
+
+    def decode_all(data: bytes) -> np.ndarray:
+        try:
+            return imagecodecs.jpeg_decode(data, bitspersample=frame.bits)
+        except (RuntimeError, ValueError) as error:
+            raise ImageError(
+                f'a JPEG of {frame.bits} bits that cannot be decoded ({error}); it may be damaged'
+            ) from error
+
+    if _has_end(data, frame):
+        samples = decode_all(data)
+        _refuse_damage(data, frame, source)
+    else:
+        samples = _load_without_end(data, frame, decode_all, source)
     samples = samples[..., 0] if samples.shape[2:] == (1,) else samples
     if samples.shape[:2] != (frame.height, frame.width) or samples.shape[2:] not in ((), (3,), (4,)):
         raise ImageError(f'decoders disagree on the image: {samples.shape} and {frame.width} x {frame.height}')

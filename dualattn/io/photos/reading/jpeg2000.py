@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections import Counter
 from dataclasses import dataclass, field
 
 import imagecodecs
@@ -10,11 +11,12 @@ from PIL import Image
 
 from dualattn.io.photos import metadata, xmp
 from dualattn.io.photos.photo import ImageError
-from dualattn.io.photos.reading import boxes
+from dualattn.io.photos.reading import boxes, cut
 from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha, scale_bits
 
 _SRGB, _GRAY, _SYCC, _CMYK = 16, 17, 18, 12
 _COLORS = {_SRGB: ('RGB', 3), _GRAY: ('GRAY', 1), _SYCC: ('RGB', 3), _CMYK: ('CMYK', 4)}
+_START, _TILE_PART, _END = b'\xff\x4f\xff\x51', b'\xff\x90', b'\xff\xd9'
 _UUIDS = {
     bytes.fromhex('be7acfcb97a942e89c71999491e3afac'): 'xmp',
     bytes.fromhex('33c7a4d2b81d4723a0baf1a3e097ad38'): 'iptc',
@@ -57,8 +59,14 @@ def decode(source: Source) -> Decoded:
         ImageError: a kind that would be read wrongly, or a damaged file.
     """
     data = source.read()
+    is_bare = data.startswith(_START)
+    if not is_bare and (found := cut.find_cut_box(data)) is not None and b'jp2c' in data[: found.start]:
+        data = cut.mend(source, data, found, ())
     header = _parse(data)
     source.check_size(header.width, header.height)
+    whole = _complete(header.codestream, source)
+    if whole is not header.codestream:
+        data, header.codestream = whole if is_bare else data.replace(header.codestream, whole, 1), whole
     bits = {component[0] for component in header.components}
     count = len(header.components)
     if any(component[1] for component in header.components):
@@ -92,7 +100,7 @@ def decode(source: Source) -> Decoded:
 
 def _parse(data: bytes) -> _Header:
     header, codestream = _Header(), data
-    if data[:4] != b'\xff\x4f\xff\x51':
+    if not data.startswith(_START):
         codestream = b''
         for name, body in boxes.walk(data):
             if name == b'colr' and header.color is None and header.profile is None and len(body) >= 3:
@@ -112,7 +120,7 @@ def _parse(data: bytes) -> _Header:
                 header.others.setdefault(_UUIDS[body[:16]], body[16:])
             elif name == b'jp2c':
                 codestream = codestream or body
-    if codestream[:4] != b'\xff\x4f\xff\x51' or len(codestream) < 42:
+    if not codestream.startswith(_START) or len(codestream) < 42:
         raise ImageError('a JPEG 2000 without an intact header; it is damaged')
     header.codestream = codestream
     right, bottom, left, top = struct.unpack_from('>4I', codestream, 8)
@@ -122,6 +130,36 @@ def _parse(data: bytes) -> _Header:
         depth, across, down = struct.unpack_from('>3B', codestream, 42 + 3 * index)
         header.components.append(((depth & 0x7F) + 1, bool(depth & 0x80), across, down))
     return header
+
+
+def _complete(codestream: bytes, source: Source) -> bytes:
+    """Return a codestream with its end, which may lack; zeros in the last part of a cut one are empty packets (A.4)."""
+    at = 2
+    while codestream[at : at + 1] == b'\xff' and codestream[at : at + 2] not in (_TILE_PART, _END):
+        at += 2 + int.from_bytes(codestream[at + 2 : at + 4], 'big')
+    found: Counter[int] = Counter()
+    stated: dict[int, int] = {}
+    while codestream[at : at + 2] == _TILE_PART and at + 12 <= len(codestream):
+        tile, size, _, count = struct.unpack_from('>HIBB', codestream, at + 4)
+        found[tile] += 1
+        stated[tile] = max(count, stated.get(tile, 1))
+        if size < 12:  # 0: up to the end, wherever that is
+            return codestream
+        at += size
+    if codestream[at : at + 2] == _END:
+        return codestream
+    if at > len(codestream):
+        cut.refuse(source, f'{at - len(codestream)} bytes of a part of the image are missing')
+        return codestream + bytes(at - len(codestream)) + _END
+    if found and len(found) >= _count_tiles(codestream) and all(found[tile] >= stated[tile] for tile in stated):
+        return codestream[:at] + _END
+    cut.refuse(source, f'it ends behind {found.total()} parts of the image')
+    return codestream[:at] + _END
+
+
+def _count_tiles(codestream: bytes) -> int:
+    right, bottom, _, _, across, down, left, top = struct.unpack_from('>8I', codestream, 8)
+    return -(-(right - left) // max(1, across)) * -(-(bottom - top) // max(1, down))
 
 
 def _alpha(header: _Header, samples: np.ndarray, colors: int, bits: int, source: Source) -> np.ndarray | None:

@@ -1,7 +1,7 @@
 """JPEG XL by libjxl, up to 16 bits; its header (ISO 18181-1, annex D) says what the pixels mean.
 
 A JPEG that was packed without loss is unpacked and read as the JPEG that it is. The ICC profile of a file stands in its
-entropy-coded part, which no library at hand gives out: such a file is refused.
+entropy-coded part, which imagecodecs keeps to itself: libjxl.py asks the library below it.
 """
 
 import io
@@ -12,11 +12,12 @@ import numpy as np
 
 from dualattn.io.photos import color_profile, metadata, xmp
 from dualattn.io.photos.color_profile import ProfileError
-from dualattn.io.photos.photo import ImageError
-from dualattn.io.photos.reading import boxes, jpeg
+from dualattn.io.photos.photo import ImageError, to_8_bit
+from dualattn.io.photos.reading import boxes, cut, jpeg, libjxl
 from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha, scale_bits
 
 _SIGNATURE = b'\xff\x0a'
+_PIXELS = ('jxlc', 'jxlp')  # boxes
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
 _RGB, _GRAY = 0, 1
 _ALPHA, _SPOT, _BLACK, _CFA = 0, 2, 4, 5
@@ -109,6 +110,13 @@ def decode(source: Source) -> Decoded:
     if not imagecodecs.JPEGXL.available:
         raise ImageError('a JPEG XL file, which this build of imagecodecs cannot decode; save it as PNG or TIFF')
     data = source.read()
+    found = None if data.startswith(_SIGNATURE) else cut.find_cut_box(data)
+    if (
+        found is not None
+        and found.name not in _PIXELS
+        and any(name.encode() in data[: found.start] for name in _PIXELS)
+    ):
+        data = cut.mend(source, data, found, ())
     codestream, others = _unpack(data)
     header = _parse(codestream)
     source.check_size(header.width, header.height)
@@ -122,13 +130,48 @@ def decode(source: Source) -> Decoded:
     _check(header)
     if header.is_animated:
         source.warn('several frames or pages, the first one is used')
-    try:
-        samples = imagecodecs.jpegxl_decode(data, 0, numthreads=1)
-    except RuntimeError as error:
-        reason = 'the file is truncated' if 'NEED_MORE_INPUT' in str(error) else f'its pixels are damaged ({error})'
-        raise ImageError(f'a JPEG XL that cannot be decoded: {reason}') from error
+    samples, profile = _samples(data, header, source)
     pixels, alpha = _split(samples, header, source)
-    return _with_metadata(pixels, alpha, header, others, source)
+    return _with_metadata(pixels, alpha, profile, others, source)
+
+
+def _samples(data: bytes, header: _Header, source: Source) -> tuple[np.ndarray, bytes | None]:
+    """Return the samples of the first frame and the profile of their colours, None for sRGB."""
+    if header.has_profile:
+        if not libjxl.is_available():
+            raise ImageError(
+                'a JPEG XL whose colours an ICC profile describes, which this build of imagecodecs keeps to itself; '
+                'save it as TIFF or PNG'
+            )
+        samples, profile = _samples_of_libjxl(data, header, source)
+        if color_profile.color_space(profile) != ('GRAY' if header.space == _GRAY else 'RGB'):
+            raise ImageError(
+                f'a JPEG XL in {color_profile.color_space(profile)}, which is not supported; save it as RGB'
+            )
+        return samples, profile
+    profile_of_header = _profile(header)
+    try:
+        return imagecodecs.jpegxl_decode(data, 0, numthreads=1), profile_of_header
+    except RuntimeError as error:
+        if 'NEED_MORE_INPUT' not in str(error):
+            raise ImageError(f'a JPEG XL that cannot be decoded: its pixels are damaged ({error})') from error
+        if source.allow_truncated and libjxl.is_available():
+            return _samples_of_libjxl(data, header, source)[0], profile_of_header
+        cut.refuse(source, 'a part of the image is missing')
+        raise
+
+
+def _samples_of_libjxl(data: bytes, header: _Header, source: Source) -> tuple[np.ndarray, bytes]:
+    """Return samples at 16 bits, where 8 keep them at 8, and their profile; `header` then has their bits."""
+    channels = (1 if header.space == _GRAY else 3) + any(channel.kind == _ALPHA for channel in header.extra)
+    samples, profile, is_cut = libjxl.decode(data, header.height, header.width, channels)
+    if is_cut:
+        cut.refuse(source, 'a part of the image is missing')
+    # what is stored as the eye sees it comes in linear light where a profile describes it, for which 8 bits are too few
+    if header.bits <= 8 and not (header.is_xyb and header.has_profile):
+        samples = to_8_bit(samples)
+    header.bits = 8 * samples.itemsize
+    return samples, profile
 
 
 def _unpack(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
@@ -268,10 +311,6 @@ def _check(header: _Header) -> None:
         )
     if any(channel.kind == _BLACK for channel in header.extra):
         raise ImageError('a JPEG XL in CMYK, which is not supported; save it as RGB')
-    if header.has_profile:
-        raise ImageError(
-            'a JPEG XL whose colours an ICC profile describes, which cannot be read; save it as TIFF or PNG'
-        )
     alpha = next((channel for channel in header.extra if channel.kind == _ALPHA), None)
     if alpha is not None and alpha.bits != header.bits:
         raise ImageError(f'a JPEG XL of {header.bits} bits with alpha of {alpha.bits}, which is not supported')
@@ -284,7 +323,7 @@ def _split(samples: np.ndarray, header: _Header, source: Source) -> tuple[np.nda
     left = len(header.extra) - (alpha_of is not None)
     if left:
         source.warn('%d channel%s beside the colours %s left out', left, *(('', 'is') if left == 1 else ('s', 'are')))
-        if colors == 1 and alpha_of is None:  # the decoder then gives planes
+        if colors == 1 and alpha_of is None and samples.shape[2:] != (1,):  # imagecodecs then gives planes
             samples = samples[0]
     samples = samples[..., None] if samples.ndim == 2 else samples
     count = colors + (alpha_of is not None)
@@ -321,7 +360,11 @@ def _profile(header: _Header) -> bytes | None:
 
 
 def _with_metadata(
-    pixels: np.ndarray, alpha: np.ndarray | None, header: _Header, others: dict[bytes, bytes], source: Source
+    pixels: np.ndarray,
+    alpha: np.ndarray | None,
+    profile: bytes | None,
+    others: dict[bytes, bytes],
+    source: Source,
 ) -> Decoded:
     block = others.get(b'Exif', b'')
     block = block[4 + int.from_bytes(block[:4], 'big') :]
@@ -331,7 +374,7 @@ def _with_metadata(
         pixels,
         'GRAY' if pixels.ndim == 2 else 'RGB',
         alpha,
-        _profile(header),
+        profile,
         1,
         exif,
         metadata.dpi_of_exif(exif, 1),

@@ -1,18 +1,22 @@
 """What Pillow decodes as it is, all of it at 8 bits: GIF, BMP, WebP, AVIF; and AVIF of 10 and 12 bits by libavif."""
 
+import io
 import struct
 
 import imagecodecs
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from dualattn.io.photos import color_profile, metadata
 from dualattn.io.photos.color_profile import ProfileError
 from dualattn.io.photos.photo import ImageError
-from dualattn.io.photos.reading import boxes
+from dualattn.io.photos.reading import boxes, cut
 from dualattn.io.photos.reading.source import Decoded, Source, scale_bits
 
 _MODES = ('1', 'L', 'P', 'RGB', 'RGBX')
+# parts of a file that the pixels, or how they are stored, stand in; 'of no name' is cut before its name
+_WEBP_PIXELS = {'VP8', 'VP8L', 'VP8X', 'ALPH', 'ANIM', 'ANMF', 'ICCP'}
+MEDIA_PIXELS = {'ftyp', 'meta', 'mdat', 'idat', 'moov', 'of no name'}
 
 
 def decode(source: Source, kind: str) -> Decoded:
@@ -21,22 +25,24 @@ def decode(source: Source, kind: str) -> Decoded:
     Raises:
         ImageError: a kind that is not supported.
     """
-    source.file.seek(0)
-    with Image.open(source.file, formats=[kind]) as image:
+    data = source.read()
+    if kind == 'WEBP':
+        data = _mend_webp(data, source)
+    elif kind == 'AVIF':
+        data = cut.mend(source, data, cut.find_cut_box(data), MEDIA_PIXELS)
+    with Image.open(io.BytesIO(data), formats=[kind]) as image:
         source.check_size(*image.size)
         if getattr(image, 'is_animated', False):
             source.warn('%d frames or pages, the first one is used', getattr(image, 'n_frames', 1))
         profile, bits, exact = image.info.get('icc_profile'), 8, None
         if kind == 'BMP':
-            profile = _profile_of_bmp(source.read())
-            source.file.seek(0)
+            profile = _profile_of_bmp(data)
         elif kind == 'AVIF':
-            data = source.read()
             bits, profile = _describe_avif(data, profile)
             exact = imagecodecs.avif_decode(data, index=0, numthreads=1) if bits > 8 else None
-        image.load()
+        loaded = _load(image, data, source)
         orientation, exif = metadata.read_exif(image, source.path)
-        pixels, space, alpha = _pixels(image) if exact is None else _exact(exact, bits, image)
+        pixels, space, alpha = _pixels(loaded) if exact is None else _exact(exact, bits, image)
         return Decoded(
             pixels,
             space,
@@ -48,6 +54,31 @@ def decode(source: Source, kind: str) -> Decoded:
             metadata.read_text(image),
             metadata.read_xmp(image),
         )
+
+
+def _mend_webp(data: bytes, source: Source) -> bytes:
+    found = cut.find_cut_chunk(data)
+    has_pixels = any(name in data[: found.start] for name in (b'VP8 ', b'VP8L', b'ANMF')) if found else True
+    mended = cut.mend(source, data, found, _WEBP_PIXELS if has_pixels else {*_WEBP_PIXELS, found.name})
+    return mended[:4] + struct.pack('<I', len(mended) - 8) + mended[8:] if len(mended) < len(data) else mended
+
+
+def _load(image: Image.Image, data: bytes, source: Source) -> Image.Image:
+    """Return the image with its pixels; those of a cut one that can be decoded, if the source allows it."""
+    try:
+        image.load()
+    except OSError as error:
+        if 'truncated' not in str(error):
+            raise
+    else:
+        return image
+    cut.refuse(source, 'a part of the image is missing')
+    parser = ImageFile.Parser()
+    parser.feed(data)
+    parser.feed(b'')  # the first one has opened the image, this one decodes
+    if parser.image is None:
+        raise ImageError('the file is truncated, and nothing of the image is left')
+    return parser.image
 
 
 def _pixels(image: Image.Image) -> tuple[np.ndarray, str, np.ndarray | None]:

@@ -141,6 +141,12 @@ def _split(data: bytes) -> _Chunks:
                 chunks.damage = 'the checksum of its pixels is wrong'
         elif name == b'IEND':
             return chunks
+        elif intact and name.isalpha() and name[:1].isupper() and name != b'PLTE':
+            what = "an iPhone's PNG" if name == b'CgBI' else 'a PNG'
+            raise ImageError(
+                f'{what} with the chunk {printable}, which says that its pixels are stored in another way; '
+                'save it as a plain PNG'
+            )
         elif not intact:
             chunks.dropped.append(printable)
             if name == b'PLTE':
@@ -151,6 +157,8 @@ def _split(data: bytes) -> _Chunks:
                 chunks.dropped.append(printable)
             else:
                 chunks.kept.append((name, body))
+        elif chunks.data:
+            continue  # what says how the pixels are meant stands before them; elsewhere no decoder heeds it
         else:
             chunks.first.setdefault(name, body)
 

@@ -22,6 +22,7 @@ class Source:
         allow_truncated: give what can be decoded of a file that is cut or damaged.
         page: number of the page of a TIFF, from 1; None takes the first photograph.
         min_side: lets a JPEG be decoded smaller as long as both sides keep so many pixels.
+        lack: what is missing of a file whose rest is taken; if that fails, it is the reason.
     """
 
     path: str | os.PathLike
@@ -30,6 +31,7 @@ class Source:
     allow_truncated: bool = False
     page: int | None = None
     min_side: int | None = None
+    lack: str | None = None
 
     def warn(self, message: str, *values: object) -> None:
         """Say something about the file; see `messages.warn`."""

@@ -160,6 +160,8 @@ def test_damaged_image_data_are_never_read_in_silence(tmp_path, options, damage,
     path = save(tmp_path / 'a.jpg', damage(buffer.getvalue()))
     with pytest.raises(ImageError, match=r'a\.jpg.*(damaged|truncated).*--allow-truncated'):
         read_photo(path)
+    with pytest.raises(ImageError, match=r'a\.jpg.*(damaged|truncated)'):
+        read_rgb(path, min_side=32)  # as a training reads it
     assert read_photo(path, allow_truncated=True).pixels.shape[:2] == (192, 256)
     assert 'damaged' in caplog.text
 

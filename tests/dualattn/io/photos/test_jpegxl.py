@@ -1,5 +1,6 @@
 """JPEG XL: what its header says of depth, colours and alpha; a packed JPEG; metadata in a container."""
 
+import base64
 import struct
 
 import imagecodecs
@@ -13,6 +14,25 @@ from dualattn.io.photos.metadata import load_exif
 Y, X = np.mgrid[:40, :56] / 56
 RGB = np.rint(255 * np.stack([0.5 + 0.45 * np.sin(4 * X + 3 * Y + phase) for phase in (0, 2, 4)], -1)).astype(np.uint8)
 DEEP = RGB.astype(np.uint16) * 257 - 5
+
+
+# by cjxl 0.7 from GRADIENT with the profile of Adobe RGB and a gamma of 2.2, without loss and at a distance of 0.3
+WITH_PROFILE = base64.b64decode(
+    '/wp4ADCAEN4aBiTMA6CaYszFFtV53dKgjy/2JmpYaBFHaAkyd32E3U8GXSwMp42EsHOE7RwSo7UrZDQaLV2D1xEGIOto64wAP3FfNTPW2WOZPQAD'
+    '/i8srfiVi6GuE4ssK3koBCham8pKp5nq8s76S65XbiDLOr4Bjr7C5sqmnqLSYQHWzpYBmsqWlrLmUHutXN+oTtO4hgpwV2///Xee8jTeCbRfSP/9'
+    'd99Q//23XxGc5UKBj3M5i+DTEtyUDzGJsJAH9XUDoW1AQc/nZ97Ky/zIzPz13lFU2ZYvJ0BHvYKUO6R2CK11+LhowlwOCAIBAFABSyg0Fp7zVfhe'
+    'BQUFJRcjGCmwIsYYG2OwagyeM1gXg4cwjDFGxOBZMTjV9QAiQJ4AgNukleyBdgiRSxDK8t+PpA/w3/bf/5/+//7/v89e993VdoBj'
+)
+WITH_PROFILE_AND_LOSS = base64.b64decode(
+    '/wp4ADCAFN4aBiTMA6CaYszFFtV53dKgjy/2JmpYaBFHaAkyd32E3U8GXSwMp42EsHOE7RwSo7UrZDQaLV2D1xEGIOto64wAP3FfNTPW2WOZPQAD'
+    '/i8srfiVi6GuE4ssK3koBCham8pKp5nq8s76S65XbiDLOr4Bjr7C5sqmnqLSYQHWzpYBmsqWlrLmUHutXN+oTtO4hgpwV2///Xee8jTeCbRfSP/9'
+    'd99Q//23XxGc5UKBj3M5i+DTEtyUDzGJsJAH9XUDoW1AQc/nZ97Ky/zIzPz13lFU2ZYvJ0BHvYKUO6R2CK11+LhowlwOABKIANwCj/wpAQBQoTLK'
+    'uMHLuZ4vP3RYTNu4ztBW2xaWJIqMY5N0AocksRCUtzMwACxTvrYCMZ+9pYc3VmruRgvOKdOYdG01jfzVa2rF7qwWz2R8xDFzAKBCCiS7Vo/i6Xik'
+    'dJEXIy/GGE9IiBHgZFRBmMYAipstfw3RCs19bPaO3rbi9E+hO/vxBKQMqfgBCw4im0T++TCmq/9+9t75ZbAIDCDr1RjQAFz/K/iDY+gbKQA2STw6'
+    'YS6hAe4A'
+)
+DOWN, ACROSS = np.mgrid[:16, :25]
+GRADIENT = np.stack([9 * ACROSS + DOWN, 8 * DOWN + 2 * ACROSS + 60, 220 - 5 * ACROSS - 4 * DOWN], -1).astype(np.uint8)
 
 
 def save(path, data):
@@ -90,9 +110,10 @@ def test_a_packed_jpeg_is_the_jpeg_with_its_profile_and_metadata(tmp_path):
     np.testing.assert_array_equal(found.pixels, whole.pixels)
     assert (found.exif, found.dpi, found.icc_profile) == (whole.exif, whole.dpi, whole.icc_profile)
     assert found.pixels.shape == (56, 40, 3)
-    # without what it is unpacked by, the profile is out of reach
-    with pytest.raises(ImageError, match='ICC profile'):
-        read_photo(save(tmp_path / 'b.jxl', packed.replace(b'jbrd', b'free')))
+    # without what it is unpacked by, its pixels and its profile are those of libjxl
+    other = read_photo(save(tmp_path / 'b.jxl', packed.replace(b'jbrd', b'free')))
+    assert other.pixels.shape == found.pixels.shape
+    assert np.abs(other.rgb / np.iinfo(other.pixels.dtype).max - found.pixels / 255).mean() < 0.01
 
 
 @pytest.mark.parametrize('is_packed', [False, True])
@@ -110,6 +131,20 @@ def test_metadata_of_a_container(tmp_path, is_packed):
     assert found.pixels.shape == RGB.shape  # the codestream says how it is turned, not EXIF
     assert load_exif(found.exif)[271] == 'Zeiss Ikon' and 274 not in load_exif(found.exif)
     assert found.dpi == (600, 600) and b'Oma' in found.xmp
+
+
+def test_profile_inside_is_applied(tmp_path, monkeypatch):
+    profile = color_profile.matrix_profile((0.64, 0.33, 0.21, 0.71, 0.15, 0.06), gamma=2.2)
+    expected = color_profile.convert(GRADIENT, 'RGB', profile)
+    whole = read_photo(save(tmp_path / 'a.jxl', WITH_PROFILE))
+    np.testing.assert_array_equal(whole.pixels, expected)
+    assert color_profile.is_srgb(whole.icc_profile)
+    lossy = read_photo(save(tmp_path / 'b.jxl', WITH_PROFILE_AND_LOSS))
+    assert lossy.bit_depth == 16  # it comes in linear light, whose darks 8 bits would cut to a few steps
+    assert np.abs(lossy.pixels / 257 - expected).mean() < 2
+    monkeypatch.setattr('dualattn.io.photos.reading.libjxl.is_available', lambda: False)
+    with pytest.raises(ImageError, match=r'a\.jxl.*ICC profile.*save it as TIFF or PNG'):
+        read_photo(tmp_path / 'a.jxl')
 
 
 def test_first_frame_and_channels_beside_the_colours(tmp_path, caplog):

@@ -1,5 +1,6 @@
 """JPEG 2000, PNM, BMP, GIF, WebP, AVIF, HEIC and what is only recognised."""
 
+import base64
 import io
 import struct
 
@@ -293,6 +294,47 @@ class TestAvifAndHeic:
         save(tmp_path / 'a.jpg', b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(100))
         with pytest.raises(ImageError, match='pip install pi-heif'):
             read_photo(tmp_path / 'a.jpg')
+
+
+# GRADIENT as an encoder has it that the suite must not need (pillow-heif 1.8, x265, quality 90, 4:4:4)
+HEIC_8_WITH_ALPHA = base64.b64decode(
+    'AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAm1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAAAA'
+    'AERAAAIAAQAAAAACkQABAAAAAAAAAPQAAgAAAAADhQABAAAAAAAAAIEAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZl'
+    'AgAAAAACAABodmMxAAAAAA5waXRtAAAAAAABAAABrGlwcnAAAAGEaXBjbwAAAHdodmNDAQQIAAAAnjgAAAAAHvAA/P/4+AAADwNgAAEAF0ABDAH/'
+    '/wQIAAADAJ44AAADAAAeugJAYQABACpCAQEECAAAAwCeOAAAAwAAHpAEECCy3VXTXNwENBgQAAADAZAAAAMAEIBiAAEACEQBwXMYMBiQAAAAE2Nv'
+    'bHJuY2x4AAEADQAGgAAAABRpc3BlAAAAAAAAAEAAAABAAAAAKGNsYXAAAAAZAAAAAQAAABAAAAAB////2QAAAAL////QAAAAAgAAABBwaXhpAAAA'
+    'AAMICAgAAABxaHZjQwEECAAAAJ/4AAAAAB7wAPz8+PgAAA8DYAABABdAAQwB//8ECAAAAwCf+AAAAwAAHroCQGEAAQAmQgEBBAgAAAMAn/gAAAMA'
+    'AB7AggQWW6q6a5sCAAADADIAAAMAAhBiAAEABkQBwXPBiQAAAA5waXhpAAAAAAEIAAAAJ2F1eEMAAAAAdXJuOm1wZWc6aGV2YzoyMDE1OmF1eGlk'
+    'OjEAAAAAIGlwbWEAAAAAAAAAAgABBYECAwWEAAIFhgMHiIQAAAAaaXJlZgAAAAAAAAAOYXV4bAACAAEAAQAAAX1tZGF0AAAA8CgBrwYyCJEkGYDr'
+    'ghKlQDTp+tXXlqUKhDMvGs13+Y0ou7RkMtWsVpQRsfnRS123/wT0y+Hw/sP1nxJ+TWZa9H2S2ho75UZY3njDxnLjZQ/yjEnzGJfLXISZTkVFQ3bG'
+    '25AZrOi4emR28loWWjJVudLciVRjr2p1IuuB+z+B/ndKA31JRj61fSYizySTXDHcM8KlH6E/DIX55dJP6FBY++3f3nueOXpargc5x2IpU2NM5+ak'
+    'AplG2FQqiasXrf5Mq/qf8sasE6mG8FVEnyBtjn/7ixS/ExzCizVMOuJetHgQvnfPec4K3VO28qMMP6XQYAAAAH0oAa4MZDbmMbPDqw4Mmk1ZNHJ2'
+    'D8xpRfRHj28ea9x1znWFzINRl/SJ2+m98oBZ229mUlWkjfbs6R7K0/VCkGIohwpaK9CjZR9c3+YWlLOD2KbGB/89bUulgl8gNjyT7o1sHexE6BTm'
+    '1tPmrS2AM6nBFhg8q17U70KUWurlOA=='
+)
+HEIC_10 = base64.b64decode(
+    'AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAX5tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAA'
+    'AERAAAEAAQAAAAABogABAAAAAAAAAMQAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/mlwcnAAAADe'
+    'aXBjbwAAAHdodmNDAQQIAAAAnDgAAAAAHvAA/P/6+gAADwNgAAEAF0ABDAH//wQIAAADAJw4AAADAAAeugJAYQABACpCAQEECAAAAwCcOAAAAwAA'
+    'HpAEECCbLdVdNc3AQ0GBAAADABkAAAMAAQhiAAEACEQBwXMYMBiQAAAAE2NvbHJuY2x4AAEADQAGgAAAABRpc3BlAAAAAAAAAEAAAABAAAAAKGNs'
+    'YXAAAAAZAAAAAQAAABAAAAAB////2QAAAAL////QAAAAAgAAABBwaXhpAAAAAAMKCgoAAAAYaXBtYQAAAAAAAAABAAEFgQIDBYQAAADMbWRhdAAA'
+    'AMAoAa8GMh/CAlC7S1PgWnBG7qi/tmU7dp/4J9v6J8+uKuVotJBcOI04/ND+nYZL4fD+x/WfFH5NZlr0fZLaGjvlRljegQ4vjE/GQaAPKfWi6O8f'
+    'fT023eTpf/I/VPnjps+owxQbNlnE7o+fPAT4oBLVNfIGVVP0/4nu8FIr//xPf/+gW4cN+kz791LzT0PhtW/9ycoJvg/BUF3cIIrIXuibkU/9/v//'
+    'wgTSZb8P/Nz3/ia+i5i3QP7CE0RnMLB8WhQ='
+)
+DOWN, ACROSS = np.mgrid[:16, :25]
+GRADIENT = np.stack([9 * ACROSS + DOWN, 8 * DOWN + 2 * ACROSS + 60, 220 - 5 * ACROSS - 4 * DOWN], -1)
+
+
+def test_heic_in_its_own_depth_and_memory(tmp_path):
+    pytest.importorskip('pi_heif')
+    photos = [read_photo(save(tmp_path / 'a.heic', data)) for data in (HEIC_8_WITH_ALPHA, HEIC_10)]
+    assert [photo.bit_depth for photo in photos] == [8, 16]
+    # all are looked at when the library has let go of them: their pixels must not lie in its memory
+    for photo, step in zip(photos, (1, 257), strict=True):
+        assert photo.pixels.shape == (16, 25, 3)
+        assert np.abs(photo.pixels / step - GRADIENT).max() <= 3
+    assert np.abs(photos[0].alpha.astype(int) - GRADIENT[..., 0]).max() <= 3 and photos[1].alpha is None
 
 
 FOREIGN = {

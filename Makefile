@@ -1,6 +1,8 @@
 # Each target first brings .venv to what the lock files in requirements/ say; that costs seconds when nothing changed.
 # Variables, for example `make test ARGS='-k lab -x'`:
 #   ARGS    handed to pytest, or to the demo
+#   JOBS    processes that share the suite's files: a number, or logical, which is one a core and 4 at most, each with up
+#           to 3 GB of memory; ARGS=-n0 tests in one process, as a debugger needs
 #   DUALATTN_BUILD     which kernels to compile: cuda, cpu or none, see setup.py
 #   DUALATTN_NO_NVCC   1 where `make check-cuda` has no CUDA toolkit to work with
 #   VENV, PYTHON, DUALATTN_WHEELS, MAX_JOBS: see requirements/install.sh
@@ -8,6 +10,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= logical
 export VENV PYTHON
 
 SETS := core colorize photos train evaluate transfer video web export dev docs
@@ -25,9 +28,9 @@ demo: setup  ## train the small demo network, then colorize black-and-white phot
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
 test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/web $(STAMPS)/photos $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/photos $(STAMPS)/dev  ## run what takes too long for every day, the commands of the documentation first
+test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/web $(STAMPS)/photos $(STAMPS)/dev  ## run what takes too long for every day, the commands of the documentation first
 	$(VENV)/bin/python -m pytest --long -m long $(ARGS)
 
 docs: $(STAMPS)/docs  ## build the documentation as a site, strictly, into build/site

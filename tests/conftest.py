@@ -1,7 +1,11 @@
 """What tests of several packages share: the real data, and small stand-ins for networks and photographs."""
 
 import os
+from collections import Counter
 from pathlib import Path
+
+if 'PYTEST_XDIST_WORKER' in os.environ:  # one process a core: more threads in each would only be in each other's way
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import numpy as np
 import pytest
@@ -19,6 +23,9 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if 'long' in item.keywords:
                 item.add_marker(pytest.mark.skip(reason='takes minutes: make test-long'))
+    if hasattr(config, 'workerinput'):  # `pytest -n` hands out whole files in this order: what takes long comes first
+        slow = Counter(item.path for item in items if 'slow' in item.keywords and 'long' not in item.keywords)
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope='session')

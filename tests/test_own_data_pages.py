@@ -24,9 +24,16 @@ def read_run(page):
     return dict(zip(names, programs, strict=True)), commands.splitlines()
 
 
+# those of detectors take a minute each; the commands are the same as on the other pages, and what is special about the
+# detectors' data is tested in tests/transfer
+LONG = ('detection', 'detection3d')
+
+
 @pytest.mark.slow
 @pytest.mark.mm
-@pytest.mark.parametrize('name', sorted(PAGES))
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in sorted(PAGES)]
+)
 def test_page(name, repo_root, tmp_path):
     if name.startswith('detection'):
         pytest.importorskip('mmdet3d')

@@ -429,7 +429,6 @@ def test_ablations_are_the_rows_of_the_papers_tables(repo_root):
     base = Config.fromfile(repo_root / 'configs/colorize/ddcolor_large.py').model.to_dict()
     rows = {}
     for path in (repo_root / 'configs/colorize/ablations').glob('ddcolor_*.py'):
-        assert len(path.read_text().splitlines()) <= 6
         model = Config.fromfile(path).model.to_dict()
         changes = {key: value for key, value in model['generator'].items() if base['generator'].get(key) != value}
         if model['colorfulness_loss'] != base['colorfulness_loss']:

@@ -65,11 +65,11 @@ def test_a_panorama_is_no_gray_photograph(turn):
     assert not is_in_color(sepia.swapaxes(0, 1) if turn else sepia)
 
 
-@pytest.mark.slow
-def test_photographs_that_nobody_has_looked_at(data_root):
+@pytest.mark.parametrize('step', [4, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.long])])
+def test_photographs_that_nobody_has_looked_at(step, data_root):
     files = list_images([data_root / 'photos' / 'val'], recursive=True)
-    photos = [read_rgb(path) for path in files if path.stem not in TONED]
-    assert len(photos) == len(files) - 2
+    assert {path.stem for path in files} >= TONED
+    photos = [read_rgb(path) for path in files[::step] if path.stem not in TONED]
     assert np.mean([is_in_color(rgb) for rgb in photos]) >= 0.99
     rng = np.random.default_rng(0)
     toned = [is_in_color(tone(rgb, name, int(rng.integers(60, 96)))) for rgb in photos for name in TONES]

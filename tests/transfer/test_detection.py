@@ -268,6 +268,7 @@ def test_train_validate_resume_and_infer(detector_config, tmp_path, coco):
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a minute, most of it imports; tests/tools/test_train.py shows two processes with another network
 def test_two_processes(detector_config, tmp_path, repo_root):
     """Every parameter is used, and one process goes on with what two have made."""
     cfg = detector_config('cascade_mask_rcnn_dualattn_t', **{'train_dataloader.batch_size': 1})

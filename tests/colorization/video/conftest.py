@@ -3,7 +3,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -127,6 +126,8 @@ def colorize_film(colorizer):
 
 def read_planes(path):
     """All frames of a film as PyAV decodes them: lists of (Y, Cb, Cr)."""
+    import av
+
     frames = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):

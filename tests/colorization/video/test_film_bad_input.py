@@ -1,10 +1,11 @@
 """Films that cannot be coloured are refused by name, before anything is written."""
 
-import av
 import pytest
 
-from colorization.video.formats import FilmError
-from colorization.video.reading import open_film, read_frames
+av = pytest.importorskip('av')
+
+from colorization.video.formats import FilmError  # noqa: E402
+from colorization.video.reading import open_film, read_frames  # noqa: E402
 
 X264 = ('-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p')
 

@@ -5,6 +5,8 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
+pytest.importorskip('av')
+
 from colorization.color import lab_to_rgb_of_luma
 from colorization.video.chroma import find_table, fit_to_luma
 from colorization.video.flow import FlowFinder, compose, warp

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip('av')
+
 from colorization.benchmarks.video import BT709, CARRIED, KINDS, SINGLE, Clip, judge, make_clip, measure_warp_error
 from colorization.hints import Hint, HintError, Hints
 from colorization.pipeline import Colorizer

@@ -2,11 +2,12 @@
 
 import re
 
-import av
 import numpy as np
 import pytest
 
-from colorization.video.reading import open_film
+av = pytest.importorskip('av')
+
+from colorization.video.reading import open_film  # noqa: E402
 
 X264 = ('-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p')
 

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+pytest.importorskip('av')
+
 from colorization.video.job import FilmJob
 from colorization.video.reading import open_film
 from colorization.video.writing import Codec

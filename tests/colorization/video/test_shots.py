@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip('av')
+
 from colorization.video.formats import Format
 from colorization.video.reading import LumaFrame
 from colorization.video.shots import find_pieces

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip('av')
+
 from colorization.commands import video
 from colorization.commands.video import main
 

@@ -369,12 +369,8 @@ def test_config_of_a_training_run(tool, photos, tmp_path, weights, tiny_mpt, cap
 @pytest.mark.parametrize(('option', 'value'), [('--chroma', '-1'), ('--device', 'tpu9')])
 def test_settings_that_cannot_be(tool, photos, tmp_path, option, value, capsys):
     # the last one of an option given twice counts, so the fixture's device is put in front
-    module = tool.module
     args = [str(photos / 'a.png'), '-o', str(tmp_path / 'out.png'), option, value]
-    if option != '--device':
-        assert tool(*args) == 2
-    else:
-        assert module.main(args) == 2
+    assert (tool.module.main(args) if option == '--device' else tool(*args)) == 2
     assert 'colorize:' in capsys.readouterr().err and not (tmp_path / 'out.png').exists()
 
 

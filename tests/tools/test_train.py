@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.optim import Adam
 
 from colorization.checkpoints import load_network
 from dualattn.commands import train as command
 from dualattn.commands.parser import parse_options
-from dualattn.engine import OptionError, StrictRunner, find_latest_checkpoint, read_checkpoint
+from dualattn.engine import StrictRunner, find_latest_checkpoint, read_checkpoint
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'train.py'
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1]), 'OMP_NUM_THREADS': '1'}
@@ -324,42 +323,6 @@ def test_mixed_precision(train, refuse, monkeypatch):
     assert '--amp float16 needs a GPU' in refuse('run', '--amp', 'float16')
     wrapper = 'optim_wrapper.critic.type=BFloat16OptimWrapper'
     assert 'the config has BFloat16OptimWrapper' in refuse('run', '--amp', options=[wrapper])
-
-
-@pytest.mark.mm
-@pytest.mark.parametrize('says', ['command', 'config', 'torch'])
-@pytest.mark.parametrize('name', ['det/mask_rcnn_dualattn_t', 'det3d/centerpoint_voxel01_dualattn_nus'])
-def test_what_has_no_bfloat16_is_refused(tool, repo_root, name, says):
-    pytest.importorskip('mmdet3d')
-    cfg = Config.fromfile(repo_root / 'configs' / f'{name}.py', import_custom_modules=False)
-    tool.check_precision(cfg)
-    if says == 'command':
-        tool.use_amp(cfg.optim_wrapper, 'bfloat16')
-    else:
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16' if says == 'config' else torch.bfloat16)
-    with pytest.raises(OptionError, match='mmcv.*no bfloat16' if 'rcnn' in name else 'spconv.*SparseEncoder.*bfloat16'):
-        tool.check_precision(cfg)
-
-
-def test_sparse_parts_are_found_wherever_they_are(tool):
-    amp = dict(type='OptimWrapper', optimizer=dict(type='SGD'))
-    nested = Config(dict(optim_wrapper=amp, model=dict(a=[dict(type='B', c=dict(type='Asymm3DSpconv'))])))
-    tool.use_amp(nested.optim_wrapper, 'bfloat16')
-    with pytest.raises(OptionError, match='Asymm3DSpconv'):
-        tool.check_precision(nested)
-    networks = Config(dict(optim_wrapper=dict(constructor='C', a=amp), model=dict(a=dict(type='Pillars'))))
-    tool.use_amp(networks.optim_wrapper, 'bfloat16')
-    tool.check_precision(networks)
-
-
-def test_float16_reaches_every_network(tool, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    entries = dict(constructor='C', a=dict(type='OptimWrapper', optimizer={}), b=dict(optimizer={}), c=None)
-    tool.use_amp(entries, 'float16')
-    assert [entries[name]['type'] for name in 'ab'] == ['AmpOptimWrapper'] * 2 and entries['c'] is None
-    single = dict(type='OptimWrapper', optimizer=dict(type='SGD'))
-    tool.use_amp(single, 'bfloat16')
-    assert single == dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD'))
 
 
 def test_learning_rate_follows_the_batch(train, refuse, config):

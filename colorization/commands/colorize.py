@@ -76,7 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--config', help='training config; its model.generator describes the network of --weights')
     parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, mps, ... (default: a GPU where there is one)')
     parser.add_argument('--chroma', type=float, default=1.0, help='factor on the colours: 0.8 paler, 1.2 stronger')
     parser.add_argument(
         '--vividness',
@@ -192,11 +192,10 @@ def make_folders(jobs: Sequence['Job']) -> None:
 
 def load_colorizer(args: argparse.Namespace) -> 'Colorizer':
     """Build the colorizer that the arguments ask for."""
-    import torch
-
     from colorization.decoders.palette import has_palette
     from colorization.hints import read_hints
     from colorization.pipeline import Colorizer, read_network_config
+    from dualattn.devices import choose_device
     from dualattn.io.photos import read_photo
 
     if args.engine == 'onnx':
@@ -204,7 +203,7 @@ def load_colorizer(args: argparse.Namespace) -> 'Colorizer':
     if str(args.weights).endswith('.onnx'):
         raise ValueError(f'{args.weights} needs --engine onnx')
     config = read_network_config(args.config) if args.config else None
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = choose_device(args.device)
     options = dict(size=args.size, device=device, chroma=args.chroma, vividness=args.vividness, reach=args.reach)
     if args.hints:
         options['hints'] = read_hints(args.hints)

@@ -51,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     networks = parser.add_argument_group('networks', 'each figure needs its published weights; nothing is downloaded')
     for kind, figure in WEIGHTS.items():
         networks.add_argument(f'--{kind}', metavar='FILE', help=f'measure {figure} with the weights in this file')
-    networks.add_argument('--device', help='where networks run (default: a GPU if there is one)')
+    networks.add_argument('--device', help='where networks run (default: cuda where there is one)')
     networks.add_argument('--batch-size', type=int, default=16, metavar='N', help='pictures at a time (default: 16)')
     parser.add_argument('--clips', action='store_true', help="sub-folders hold a film's frames: measure flicker (CDC)")
     parser.add_argument('--resamples', type=int, default=1000, metavar='N', help='bootstrap draws; 0: no intervals')
@@ -99,19 +99,17 @@ def _progress(items, label: str):
 def main(argv: Sequence[str] | None = None) -> int:
     """Score two folders; see the exit codes in EPILOG."""
     args = parse_args(argv)
-    import torch
-
     from colorization.evaluation.pairs import pair_folders
     from colorization.evaluation.protocols import get_protocol
     from colorization.evaluation.record import make_record, write_record
     from colorization.evaluation.scoring import score_pairs
     from colorization.metrics.networks import SOURCES, DINOv2, Inception, LPIPSDistance
+    from dualattn.devices import DeviceError, choose_device
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        print(f'evaluate: --device {device} cannot be used: {str(error).splitlines()[0]}', file=sys.stderr)
+        device = str(choose_device(args.device, metal=False))  # figures are to be the same on every machine
+    except DeviceError as error:
+        print(f'evaluate: {error}', file=sys.stderr)
         return 2
     protocol = get_protocol(args.protocol)
     try:

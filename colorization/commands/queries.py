@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--queries', type=int, nargs='+', metavar='N', help='numbers of queries to show, from 0')
     parser.add_argument('--count', type=int, default=6, help='how many to choose where none are named (6)')
     parser.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (cpu)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, mps, ... (default: a GPU where there is one)')
     parser.add_argument('--tile', type=int, default=192, help='pixels of the longer side of each picture (192)')
     args = parser.parse_args(argv)
     for name in ('count', 'tile'):
@@ -151,14 +151,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colorization.luminance import extract_l
     from colorization.pipeline import Colorizer, read_network_config, resize_l
     from colorization.sheet import draw_sheet, save_sheet
+    from dualattn.devices import choose_device
     from dualattn.io.photos import list_images
 
     try:
         sources = list_images(args.inputs)
         check_output(args.out, sources, args.overwrite)
         config = read_network_config(args.config) if args.config else None
-        network: Any = load_network(args.weights or default_weights_path(), config, device=args.device)
-        colorizer = Colorizer(network, size=args.size, device=args.device)
+        device = choose_device(args.device)
+        network: Any = load_network(args.weights or default_weights_path(), config, device=device)
+        colorizer = Colorizer(network, size=args.size, device=device)
         photos, failed = read_photos(sources)
         maps = []
         for rgb in photos.values():

@@ -1,6 +1,8 @@
 """Colorize photographs on a page in the browser: drop them, click where you know the colour, download them."""
 
 import argparse
+import asyncio
+import logging
 import os
 import signal
 import sys
@@ -31,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--weights', action='append', default=[], metavar='FILE', help='weights to choose from; may be repeated'
     )
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, mps, ... (default: a GPU where there is one)')
     parser.add_argument('--max-megapixels', type=float, default=60, help='of a photograph (60)')
     parser.add_argument('--max-megabytes', type=float, default=100, help='of an uploaded file (100)')
     parser.add_argument('--max-files', type=int, default=50, help='photographs at a time (50)')
@@ -80,7 +82,6 @@ def name_weights(paths: Sequence[str]) -> dict[str, str]:
 
 def serve(args: argparse.Namespace, folder: Path) -> int:
     """Load the weights and run the server; returns the exit code."""
-    import torch
     import uvicorn
     from PIL import Image
 
@@ -89,9 +90,10 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
     from colorization.pipeline import Colorizer
     from colorization.provenance import hash_weights
     from colorization.web import make_app
+    from dualattn.devices import choose_device
 
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = choose_device(args.device)
     paths = {'packaged': default_weights_path()} | name_weights(args.weights)
     colorizers = {name: Colorizer.from_pretrained(path, device=device) for name, path in paths.items()}
     hashes = {name: hash_weights(path) for name, path in paths.items()}
@@ -99,6 +101,13 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
     app = make_app(Desk(colorizers, folder, limits, hashes))
     print(f'the page is at http://{args.host}:{args.port} (Ctrl-C ends it)', flush=True)
     config = uvicorn.Config(app, args.host, args.port, log_level='warning', timeout_graceful_shutdown=3)
+    logging.getLogger('uvicorn.error').addFilter(is_worth_a_line)
     server = uvicorn.Server(config)
     server.run()
     return 0 if server.started else 2
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Tell uvicorn's messages from those about an open page that was cut off; it prints a traceback of each."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and not record.getMessage().startswith('Cancel ')

@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     colors.add_argument('--weights', help='weights file, also a released DDColor (default: the one in the package)')
     colors.add_argument('--config', help='training config; its model.generator describes the network of --weights')
     colors.add_argument('--size', type=int, help='side of the square whose area the network sees (default: its own)')
-    colors.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
+    colors.add_argument('--device', help='cpu, cuda, cuda:1, mps, ... (default: a GPU where there is one)')
     colors.add_argument('--chroma', type=float, default=1.0, help='factor on the colours: 0.8 paler, 1.2 stronger')
     colors.add_argument(
         '--vividness', type=float, default=1.0, help='how far the network decides for one colour (default: 1)'
@@ -107,13 +107,12 @@ def open_input(args: argparse.Namespace, even_sizes: bool) -> 'Film':
 
 def load_colorizer(args: argparse.Namespace) -> 'Colorizer':
     """Build the colorizer that the arguments ask for."""
-    import torch
-
     from colorization.pipeline import Colorizer, read_network_config
+    from dualattn.devices import choose_device
     from dualattn.io.photos import read_photo
 
     config = read_network_config(args.config) if args.config else None
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = choose_device(args.device)
     like = read_photo(args.like) if args.like else None
     options = dict(size=args.size, device=device, chroma=args.chroma, vividness=args.vividness, like=like)
     return Colorizer.from_pretrained(args.weights, config, **options)

@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code of the verb; 2 where there is none of that name.
     """
+    if sys.platform == 'darwin':  # before torch is loaded: the few operators that Metal lacks run on the CPU
+        os.environ.setdefault('PYTORCH_ENABLE_MPS_FALLBACK', '1')
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a console such as cp1252 cannot show is printed escaped
             stream.reconfigure(errors='backslashreplace')
@@ -109,3 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # what reads our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--checkpoint', required=True, help='weights of its training, .pth or .safetensors')
     parser.add_argument('--topk', type=int, default=5, help='classes to name for each photograph (default: 5)')
     parser.add_argument('--out', type=Path, metavar='JSON', help='also write the classes to this file')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, mps, ... (default: a GPU where there is one)')
     args = parser.parse_args(argv)
     if args.topk < 1:
         parser.error(f'--topk has to be at least 1, got {args.topk}')
@@ -43,17 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(describe(error), file=sys.stderr)
         return 2
-    import torch
-
+    from dualattn.devices import DeviceError, choose_device
     from dualattn.engine import CheckpointError, DataError
     from dualattn.io.files import write_json
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         from transfer.classification.inference import PhotoClassifier
 
-        classifier = PhotoClassifier(args.config, args.checkpoint, device)
-    except (FileNotFoundError, CheckpointError, DataError) as error:
+        classifier = PhotoClassifier(args.config, args.checkpoint, str(choose_device(args.device)))
+    except (FileNotFoundError, CheckpointError, DataError, DeviceError) as error:
         print(describe(error), file=sys.stderr)
         return 2
     results, failures = {}, []

@@ -66,8 +66,7 @@ def find_scope(args: argparse.Namespace) -> str | None:
 def make_detector(args: argparse.Namespace):
     """Build the detector that the config is for, and tell which files it takes."""
     scope = find_scope(args)
-    import torch
-
+    from dualattn.devices import choose_device
     from dualattn.engine import DataError
 
     build: Callable[..., Any]
@@ -84,7 +83,7 @@ def make_detector(args: argparse.Namespace):
             f"{args.config} is no config of a detector: its default_scope is {scope!r}, expected 'mmdet' or 'mmdet3d'"
         )
     options = {} if args.score_threshold is None else dict(score_threshold=args.score_threshold)
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = str(choose_device(args.device, metal=False))  # for which mmcv and spconv have no operators
     return build(args.config, args.checkpoint, device, **options), IMAGES if scope == 'mmdet' else CLOUDS
 
 

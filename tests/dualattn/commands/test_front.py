@@ -45,6 +45,11 @@ def test_bare_checkout_says_how_to_get_verbs(monkeypatch, capsys):
     assert 'pip install .' in capsys.readouterr().err
 
 
+def test_front_is_a_command_as_a_module_too():
+    command = [sys.executable, '-m', 'dualattn.commands.front', '--version']
+    assert re.fullmatch(r'dualattn \S+\n', subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def test_arguments_and_exit_code_are_the_verbs(monkeypatch):
     entry = EntryPoint('double', f'{__name__}:double', front.GROUP)
     monkeypatch.setattr(front, 'find_verbs', lambda: dict(double=entry))

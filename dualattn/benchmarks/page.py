@@ -14,10 +14,10 @@ INTRODUCTION = """# Benchmarks
 <!-- Written by `dualattn benchmark page` from benchmarks/results; do not edit. -->
 
 Every figure stands in a record below benchmarks/results, with its quartiles. Sides are timed in turn in one process;
-figures are medians. A run counts as quiet while other processes take less than a tenth of a core; goals are judged by
-quiet runs alone, and those that were missed are shown as well. Runs of one suite stand in the order in which they were
-measured: where weights or code have changed in between, the last one tells what they are now. Peaks of memory are those
-of tensors, as PyTorch's allocator counts them above the input and the weights, unless a suite says otherwise.
+figures are medians. A run counts as quiet while other processes take less than a tenth of a core; goals of time are
+judged by quiet runs alone, and those that were missed are shown as well. Runs of one suite stand in the order in which
+they were measured: where weights or code have changed in between, the last one tells what they are now. Peaks of memory
+are those of tensors, as PyTorch's allocator counts them above the input and the weights, unless a suite says otherwise.
 """
 HIDDEN_SETTINGS = ('torch', 'rounds', 'profile')
 
@@ -58,7 +58,7 @@ def _show_suite(name: str, entry: EntryPoint, suite: ModuleType, records: list[R
         text += f'\n### {title}: {where}\n'
         for run in record.runs:
             text += f'\n{_describe(name, record, run)}\n\n{suite.tabulate(run).to_markdown()}'
-            goals = suite.judge(run) if run.quiet and run.complete else []
+            goals = [goal for goal in suite.judge(run) if run.quiet or not goal.timed] if run.complete else []
             if goals:
                 text += '\n| aimed at | measured | |\n| --- | --- | --- |\n'
             for goal in goals:

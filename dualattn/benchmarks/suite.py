@@ -45,12 +45,14 @@ class Goal:
         target: the least ratio; where `at_most`, the largest.
         value: the ratio measured.
         at_most: smaller is better.
+        timed: what else the machine does changes the value, so that a run on a busy machine says nothing about it.
     """
 
     text: str
     target: float
     value: float
     at_most: bool = False
+    timed: bool = True
 
     @property
     def is_met(self) -> bool:

@@ -3,7 +3,7 @@
 Every suite times its sides in turn in one process and keeps medians and quartiles. The record goes to
 benchmarks/results/<version>/<suite>--<machine>--<device>.json below --root; a run with the same settings replaces the
 earlier one, other settings are added. What was busy beside it is recorded too: a run on a busy machine says so, and is
-not used for goals. A suite that is interrupted keeps what it has.
+not used for goals of time. A suite that is interrupted keeps what it has.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def run_suite(name: str, suite: Any, args: argparse.Namespace) -> int:
         for goal in suite.judge(run) if run.complete else []:
             print(f'{goal.text}: {goal.value:.2f}, aimed at {goal.target}' + ('' if goal.is_met else ', missed'))
         if not run.quiet:
-            print(f'the machine was busy: others took {run.load["others"]} cores; no goal is judged by this run')
+            print(f'the machine was busy: others took {run.load["others"]} cores; no goal of time is judged by it')
         if not args.no_record:
             print(path)
     return code

@@ -156,6 +156,14 @@ def test_page_judges_no_run_that_was_disturbed(declared, make_record, make_run, 
     assert 'met' not in text.split('| seconds per pixel |')[-1].replace('measured', '').split('## Not')[0]
 
 
+def test_page_judges_what_is_not_about_time_on_a_busy_machine(declared, make_record, make_run, tmp_path, monkeypatch):
+    goals = [Goal('how many', 1, 2, timed=False), Goal('how fast', 1, 2)]
+    monkeypatch.setattr('dualattn.benchmarks.scaling.judge', lambda run: goals)
+    write_scaling(make_record, make_run, tmp_path, quiet=False)
+    text = page.make_page(tmp_path)
+    assert '| how many: >= 1 | 2.00 | met |' in text and 'how fast' not in text
+
+
 def test_page_takes_the_newest_version(declared, make_record, make_run, tmp_path):
     write_scaling(make_record, make_run, tmp_path, version='0.10.0', seconds=5.0)
     write_scaling(make_record, make_run, tmp_path, version='0.9.0', seconds=7.0)

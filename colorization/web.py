@@ -5,6 +5,7 @@ browser every other host. What it does stands in `colorization.desk`.
 """
 
 import html
+import json
 import logging
 import os
 import re
@@ -28,6 +29,12 @@ HEADERS = [
     (b'x-content-type-options', b'nosniff'),
     (b'referrer-policy', b'no-referrer'),
 ]
+MAX_EVENT = 1 << 20  # bytes; the longest one names the files of an upload
+_API = '/gradio_api'
+_POSTS = {f'{_API}/{name}' for name in ('upload', 'queue/join', 'cancel', 'reset')}
+_FETCHES = re.compile(
+    r'/(proxy=|file[=/]\s*https?:)', re.IGNORECASE
+)  # addresses by which gradio gets other hosts' files
 
 
 def make_page(desk: Desk) -> Any:
@@ -216,7 +223,10 @@ def _hex_of(ab: tuple[float, float], draft: Draft, x: float, y: float) -> str:
 
 
 class _Doorkeeper:
-    """ASGI middleware: adds the headers that forbid other hosts, and lets the desk clear away what uploads left behind.
+    """ASGI middleware: keeps browser and server from other hosts, and lets the desk clear away what uploads left.
+
+    Gradio fetches what a file in an event is called, where that is an address on the web, and streams it through
+    `/file=http...`; nothing on the page needs this, and the server would serve strangers as their proxy.
 
     It is none of Starlette's `BaseHTTPMiddleware`, whose answers run on a task of their own: that a visitor has left,
     which ends a session, and that an upload was cut, would reach gradio late or never.
@@ -235,11 +245,13 @@ class _Doorkeeper:
         async def send_with_headers(message: dict) -> None:
             if message['type'] == 'http.response.start':
                 message = {**message, 'headers': [*message.get('headers', ()), *HEADERS]}
-                if path.endswith('/queue/join') and message['status'] == 503:
+                if path == f'{_API}/queue/join' and message['status'] == 503:
                     message['status'] = 429  # for a 503 the page says that something is busy, and not that it is full
             await send(message)
 
-        if path.endswith('/upload'):
+        if _FETCHES.search(path) or (scope['method'] not in ('GET', 'HEAD') and path not in _POSTS):
+            await _refuse(403, 'the page does not do that', send_with_headers)
+        elif path == f'{_API}/upload':
             from starlette.requests import ClientDisconnect
 
             with self.desk.take_upload():
@@ -247,8 +259,67 @@ class _Doorkeeper:
                     await self.app(scope, receive, send_with_headers)
                 except ClientDisconnect:
                     logger.info('an upload broke off')
+        elif path == f'{_API}/queue/join':
+            body = await _receive_whole(receive, MAX_EVENT)
+            if body is None:
+                await _refuse(413, f'an event has at most {MAX_EVENT} bytes', send_with_headers)
+            elif _names_a_host(body):
+                await _refuse(403, 'a photograph is uploaded, not named by its address', send_with_headers)
+            else:
+                await self.app(scope, _give_back(body, receive), send_with_headers)
         else:
             await self.app(scope, receive, send_with_headers)
+
+
+async def _refuse(status: int, reason: str, send: Callable) -> None:
+    """Answer a request that is not handed on."""
+    headers = [(b'content-type', b'application/json'), (b'connection', b'close')]
+    await send({'type': 'http.response.start', 'status': status, 'headers': headers})
+    await send({'type': 'http.response.body', 'body': json.dumps({'detail': reason}).encode()})
+
+
+async def _receive_whole(receive: Callable, limit: int) -> bytes | None:
+    """Return the body of a request, as far as it came; None where it is longer than the limit."""
+    body = b''
+    while (message := await receive())['type'] == 'http.request':
+        body += message.get('body', b'')
+        if len(body) > limit:
+            return None
+        if not message.get('more_body', False):
+            break
+    return body
+
+
+def _give_back(body: bytes, receive: Callable) -> Callable:
+    """Return what receives a body that was received already, and then what comes after it."""
+    waiting = [{'type': 'http.request', 'body': body, 'more_body': False}]
+
+    async def receive_again() -> dict:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again
+
+
+def _names_a_host(body: bytes) -> bool:
+    """Return whether a JSON text holds an address on the web where gradio would fetch it, or cannot be looked through.
+
+    `url`, which the browser shows a file by, holds the page's own address and is not fetched.
+    """
+    try:
+        left = [json.loads(body)]
+    except RecursionError:
+        return True
+    except ValueError:  # no JSON, which gradio refuses
+        return False
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [each for key, each in value.items() if key != 'url' or not isinstance(each, str)]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and value.strip().lower().startswith(('http:', 'https:')):
+            return True
+    return False
 
 
 def make_app(desk: Desk) -> Any:

@@ -1,18 +1,24 @@
 """The page in Debian's Chromium, driven by Playwright, against a server in this process."""
 
+import http.client
 import io
+import json
 import os
 import shutil
 import socket
+import struct
 import threading
 import time
 import urllib.request
+import uuid
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from colorization.checkpoints import save_network
 from colorization.commands.colorize import main as colorize
@@ -21,7 +27,7 @@ from colorization.models import MPT
 from colorization.pipeline import Colorizer
 
 pytestmark = pytest.mark.slow
-WAIT = 100_000  # milliseconds; on a busy machine; nothing below waits for longer than it has to
+WAIT = 300_000  # milliseconds; on a busy machine; nothing below waits for longer than it has to
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 LIMITS = Limits(megapixels=1, megabytes=2, files=50, queue=2, seconds=300)
 
@@ -189,9 +195,9 @@ def read_picture(url):
         return np.asarray(Image.open(io.BytesIO(answer.read())).convert('RGB')).astype(int)
 
 
-def png(pixels):
+def png(pixels, **options):
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'PNG')
+    Image.fromarray(pixels).save(buffer, 'PNG', **options)
     return buffer.getvalue()
 
 
@@ -291,3 +297,156 @@ def test_a_full_queue_says_so(visitor, desk, monkeypatch):
     monkeypatch.undo()
     visitor.page.wait_for_timeout(500)
     visitor.drop(('two.png', png(halves())))
+
+
+def png_bomb(side):
+    """A PNG of side x side pixels in a few bytes."""
+
+    def chunk(kind, payload):
+        return struct.pack('>I', len(payload)) + kind + payload + struct.pack('>I', zlib.crc32(kind + payload))
+
+    header = struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0)
+    data = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0' * 9)) + chunk(b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + data
+
+
+def hostile_files():
+    """Files that a browser can send: 60 that are no photographs, by name."""
+    whole, rng = png(halves()), np.random.default_rng(0)
+    yield from ((f'bomb_{n}.png', png_bomb(20_000 + 4000 * n)) for n in range(10))
+    yield from ((f'cut_{n}.png', whole[: len(whole) * n // 12]) for n in range(10))
+    yield from ((f'noise_{n}.jpg', b'\xff\xd8\xff\xe0' + rng.bytes(300)) for n in range(10))
+    yield from ((f'<img src=x onerror=alert({n})>.svg', b'<svg onload="alert(1)"/>') for n in range(10))
+    yield from ((f'page_{n}.html', b'<script>alert(1)</script>') for n in range(5))
+    yield from ((f'..%2f..%2fetc%2fpasswd{n}', b'root:x:0:0') for n in range(5))
+    yield from ((f'$(touch hacked);{n}.png', b'PK\x03\x04') for n in range(5))
+    yield from ((f'"><script>alert({n})<!--.tif', b'II*\0' + bytes(20)) for n in range(5))
+
+
+def part(name, content):
+    head = (
+        f'--cut\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+    )
+    return head.encode() + content + b'\r\n'
+
+
+def send(address, method, path, body=None, content_type=None):
+    """Return the status of the answer."""
+    connection = http.client.HTTPConnection(*address, timeout=WAIT / 1000)
+    connection.request(method, path, body, {'Content-Type': content_type} if content_type else {})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+def make_event(path):
+    """An upload's event, forged: it names a file that was never uploaded."""
+    file = dict(path=path, meta={'_type': 'gradio.FileData'})
+    event = dict(data=[None, [file], 'tiny', 1, 1, 'adaptive'], fn_index=0, session_hash=uuid.uuid4().hex)
+    return json.dumps(event)
+
+
+FOREIGN = 'http://93.184.215.14/x.png'  # a public address, which gradio's own protection lets through
+NESTED = '[' * 100_000
+
+
+@pytest.mark.parametrize(
+    ('method', 'path', 'body', 'status'),
+    [
+        ('POST', '/queue/join', make_event(FOREIGN), 403),
+        ('POST', '/queue/join/', make_event(' HTTPS://example.org/x'), 403),
+        ('POST', '/queue/join', make_event('http://[::1]/x'), 403),
+        ('POST', '/queue/join', f'{{"data": {NESTED}', 403),
+        ('POST', '/queue/join', json.dumps(dict(data='x' * (1 << 20))), 413),
+        ('POST', '/queue/join', '{', 422),
+        ('POST', '/run/predict', make_event(FOREIGN), 403),
+        ('POST', '/call/on_upload', make_event(FOREIGN), 403),
+        ('POST', '/component_server', make_event(FOREIGN), 403),
+        ('POST', '/process_recording', b'', 403),
+        ('POST', '/vibe-edit', b'{}', 403),
+        ('GET', f'/file={FOREIGN}', None, 403),
+        ('GET', '/file=HtTp%3A//93.184.215.14/x.png', None, 403),
+        ('GET', f'/file/{FOREIGN}', None, 403),
+        ('HEAD', f'/file={FOREIGN}', None, 403),
+        ('GET', f'/proxy={FOREIGN}', None, 403),
+    ],
+)
+def test_the_server_fetches_nothing(method, path, body, status, address, monkeypatch):
+    from gradio import processing_utils
+
+    asked = []
+    monkeypatch.setattr(processing_utils, 'async_ssrf_protected_get', lambda url: asked.append(url))
+    assert send(address, method, f'/gradio_api{path}', body, 'application/json') == status
+    assert asked == []
+
+
+def test_a_hundred_hostile_uploads_leave_the_page_working_and_nothing_on_disk(chromium, address, desk, tmp_path):
+    until(lambda: not desk._uploading)
+    at_first = set(files_below(desk.folder))
+    guest = Visitor(chromium, address)
+    sent = list(hostile_files())
+    toasts = guest.page.locator('.toast-body')
+    for half in (sent[:30], sent[30:]):
+        payload = [dict(name=name, mimeType='image/png', buffer=content) for name, content in half]
+        guest.page.set_input_files('#upload input[type=file]', payload)
+        toasts.first.wait_for()
+        while toasts.count():
+            guest.page.locator('.toast-close').first.click()
+            guest.page.wait_for_timeout(300)
+        guest.page.locator('#upload .file-preview').wait_for(state='detached')  # the box is empty for the next ones
+    upload, kind, number = '/gradio_api/upload', 'multipart/form-data; boundary=cut', len(sent)
+    target = tmp_path / 'evil.png'
+    for name in (
+        f'../../../..{target}',
+        str(target),
+        '..\\..\\evil.png',
+        '.',
+        '..',
+        '',
+        '%00',
+        'a' * 5000,
+        'nul\x01',
+        '~',
+    ):
+        send(address, 'POST', upload, part(name, b'<script>') + b'--cut--\r\n', kind)
+        number += 1
+    for body, form in ((b'', kind), (b'no', kind), (b'no', 'image/png'), (part('a.png', b''), 'multipart/form-data')):
+        assert send(address, 'POST', upload, body, form) in (200, 400, 422)  # nothing in it, or not to be read
+        number += 1
+    assert send(address, 'POST', upload, part('large.png', bytes(2_100_000)) + b'--cut--\r\n', kind) == 413
+    for n in range(20):  # connections that break off in the middle of a file
+        with socket.create_connection(address) as connection:
+            head = f'POST {upload} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 999999\r\n\r\n'
+            connection.sendall(head.encode() + part(f'{n}.png', bytes(1000 * n))[:-2])
+        number += 1
+    for path in ('/etc/passwd', '../../etc/passwd', str(desk.weights), 'http://127.0.0.1:1/x', '/dev/zero'):
+        send(address, 'POST', '/gradio_api/queue/join', make_event(path), 'application/json')
+        number += 1
+    assert number + 1 == 100
+    for path in ('/etc/passwd', '../../etc/passwd', str(desk.weights)):
+        assert send(address, 'GET', f'/gradio_api/file={path}') in (403, 404)
+    assert not target.exists() and desk.weights.is_file()
+    # photographs themselves, with scripts in their names and in what is written inside
+    texts = PngInfo()
+    for key in ('Title', 'Comment', 'XML:com.adobe.xmp'):
+        texts.add_text(key, '"><script>alert(1)</script><img src=x onerror=alert(2)>')
+    guest.drop(
+        ('<img src=x onerror=alert(3)>.png', png(halves(), pnginfo=texts)),
+        ('"><svg onload=alert(4)>.png', png(halves()[:, ::-1], pnginfo=texts)),
+    )
+    assert np.ptp(guest.picture(), axis=2).mean() > 3
+    before = guest.source()
+    guest.page.locator('#chooser input').click()  # where the names are shown
+    guest.page.get_by_role('option').nth(1).click()
+    guest.wait_for_another(before)
+    assert guest.dialogs == [] and guest.outside == []
+    guest.close()
+    desk.limits.__dict__['unclaimed'] = 0  # whole files that no page came for are cleared away after a while
+    time.sleep(0.05)
+
+    def is_clean():
+        desk.sweep()
+        return set(files_below(desk.folder)) <= at_first
+
+    until(is_clean)

@@ -12,6 +12,7 @@ from colorization.benchmarks import (
     colorizers,
     engines,
     folder,
+    halved,
     hints,
     loaders,
     previews,
@@ -98,6 +99,19 @@ def test_previews():
     assert previews.judge(run) == []
     run.rows[1].case['photo'] = '4000x3000'
     assert len(previews.judge(run)) == 1
+
+
+def test_halved(tmp_path, make_photos):
+    pytest.importorskip('onnxruntime')
+    photos = str(make_photos(tmp_path / 'photos', 1, size=(64, 48)))
+    run = measure(halved, '--folder', photos, '--every', '1')
+    whole, half = (row.figures for row in run.rows)
+    assert whole['largest_levels'] <= 1 and half['megabytes'] < 0.6 * whole['megabytes']
+    assert whole['mean_levels'] < half['mean_levels'] < 0.5
+    half.update(ciede2000=0.05)
+    assert [goal.is_met for goal in halved.judge(run)] == [True, True]
+    half.update(megabytes=16.0, ciede2000=0.2)
+    assert [goal.is_met for goal in halved.judge(run)] == [False, False]
 
 
 def test_references(tmp_path, make_photos, monkeypatch):

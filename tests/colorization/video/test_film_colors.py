@@ -2,6 +2,7 @@
 
 import copy
 import json
+import weakref
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ pytest.importorskip('av')
 from colorization.benchmarks.video import BT709, CARRIED, KINDS, SINGLE, Clip, judge, make_clip, measure_warp_error
 from colorization.hints import Hint, HintError, Hints
 from colorization.pipeline import Colorizer
-from colorization.video.coloring import Guide, ShotColorizer
+from colorization.video.coloring import KEY_INTERVAL, Guide, ShotColorizer
 from colorization.video.formats import FilmError, Format
 from colorization.video.guides import parse_time, read_notes
 from colorization.video.reading import LumaFrame
@@ -76,6 +77,29 @@ def test_what_comes_into_view_is_predicted(fake_network):
 def test_one_frame(fake_network):
     carried, painter = color(Colorizer(fake_network(), size=64), [np.full((72, 96), 90, np.uint8)])
     assert len(carried) == 1 and painter.predictions == 1
+
+
+class HeldFrame(LumaFrame):
+    """A frame that a set can hold."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def test_memory_does_not_grow_with_the_shot(fake_network):
+    """Of a long shot no more frames are held than lie between two key frames."""
+    held, most = weakref.WeakSet(), []
+
+    def make_frames():
+        for number in range(4 * KEY_INTERVAL):
+            frame = HeldFrame(np.full((72, 96), 60 + number, np.uint8), number, 1)
+            held.add(frame)
+            yield frame
+
+    painter = ShotColorizer(SHAPE)
+    for _ in painter.color(make_frames(), Guide(Colorizer(fake_network(), size=64)), 0, 999):
+        most.append(len(held))
+    assert len(most) == 4 * KEY_INTERVAL and KEY_INTERVAL <= max(most) <= KEY_INTERVAL + 2
 
 
 def test_the_network_sees_rotated_films_upright(fake_network):

@@ -238,7 +238,17 @@ def _receive(file: PublishedFile, address: str, part: Path, show_progress: Calla
         request.add_header('If-Range', tag)
     else:
         have = 0
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+    try:
+        connection = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        # nothing lies behind what is here: it is whole, or longer than the file is now, and then no beginning of it
+        if error.headers.get('Content-Range') == f'bytes */{have}':
+            return True
+        part.unlink()
+        return False
+    with connection as answer:
         if answer.status != 206:  # the whole file: it has changed, or the server does not go on in the middle
             have = 0
         length = answer.headers.get('Content-Length')

@@ -40,6 +40,10 @@ class Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range') or '')
         if match and self.ranges and self.headers.get('If-Range') == self.tag:
             start = int(match[1])
+        if start and start >= len(self.answer):
+            self.send_response(416)
+            self.send_header('Content-Range', f'bytes */{len(self.answer)}')
+            return self.end_headers()
         body = self.answer[start:]
         self.send_response(206 if start else 200)
         self.send_header('Content-Length', str(len(body)))
@@ -103,6 +107,23 @@ def test_interrupted_command_goes_on(server, tmp_path):
     server.requests.clear()
     assert fetch(server, tmp_path)[0].read_bytes() == CONTENT
     assert server.requests == [('/net.pth', 'bytes=500000-')]
+
+
+@pytest.mark.parametrize('more', [b'', b'more than there is'])
+def test_interruption_behind_the_last_byte(server, tmp_path, monkeypatch, more):
+    """Such as while the hash is computed; servers refuse to send what lies behind the end."""
+
+    def stop(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(published, 'hash_file', stop)
+        fetch(server, tmp_path)
+    (part,) = tmp_path.glob('.*.part')
+    part.write_bytes(part.read_bytes() + more)
+    asked = f'bytes={len(CONTENT + more)}-'
+    assert fetch(server, tmp_path)[0].read_bytes() == CONTENT
+    assert [range_ for _, range_ in server.requests] == [None, asked, *([None] if more else [])]
 
 
 @pytest.mark.parametrize('change', [dict(tag='"second"'), dict(ranges=False)])

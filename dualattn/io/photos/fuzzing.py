@@ -3,6 +3,7 @@
 Small files of every format that can be written here are mutated, with fixed seeds, and read in processes that may die.
 """
 
+import base64
 import io
 import random
 import struct
@@ -11,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import imagecodecs
@@ -23,6 +25,16 @@ from dualattn.io.photos.workers import ReadingPool
 MAX_PIXELS = 1_000_000  # so that a header that lies is refused
 SECONDS = 120.0  # for a file of a few kilobytes, the start of its process included, on a machine that is busy
 _SAMPLE = 100  # files between two looks at the memory
+# the picture of `make_seeds` by pillow-heif 1.8 (x265), since nothing that may be required here writes HEIC
+_HEIC = base64.b64decode(
+    'AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAA'
+    'AERAAAEAAQAAAAABoAABAAAAAAAAAH4AAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAAAADc'
+    'aXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAA'
+    'AwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFw'
+    'AAAAIAAAAAEAAAAYAAAAAf///+AAAAAC////2AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAAhm1kYXQAAAB6'
+    'KAGvCchrLzI9+GIiHrr71EZW1PNwbN6uCOsEGYAlCCjBchw+OszX280cGoXxbQdPRlKjl/ru2SDW0JDABceEGX/GCnvw8xPZ9mEMFuHDOsv0P9C3'
+    'Gaw88cRoPxf08U7BnEmD//3NBHNeF/jzG9UUoO/oysxjYDjVP8A='
+)
 
 
 @dataclass
@@ -45,7 +57,7 @@ class Report:
 
 
 def make_seeds() -> dict[str, bytes]:
-    """Return small whole photographs by name, of every format and layout that can be written here."""
+    """Return small whole photographs by name, of every format and layout that can be read here."""
     y, x = np.mgrid[:24, :32]
     rgb = np.stack([4 * x + y, 6 * y + x, 128 + 2 * x - 3 * y], axis=-1).clip(0, 255).astype(np.uint8)
     deep, gray = rgb.astype(np.uint16) * 257, np.ascontiguousarray(rgb[..., 0])
@@ -127,7 +139,30 @@ def make_seeds() -> dict[str, bytes]:
         file.write(rgb[::2, ::2], photometric='rgb', subfiletype=1, subifds=1, metadata=None)
         file.write(rgb, photometric='rgb', metadata=None)
     seeds['tiff-subifd'] = buffer.getvalue()
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, rgb, photometric='ycbcr', metadata=None)
+    seeds['tiff-ycbcr'] = buffer.getvalue()
+    if find_spec('rawpy') is not None:
+        seeds['dng'] = _make_dng(deep)
+    if find_spec('pi_heif') is not None:
+        seeds['heic'] = _HEIC
     return seeds
+
+
+def _make_dng(rgb: np.ndarray) -> bytes:
+    """Return a DNG of an RGGB sensor that sees (H, W, 3) uint16."""
+    mosaic = rgb[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = rgb[::2, ::2, 0], rgb[1::2, 1::2, 2]
+    camera = [
+        (50706, 'B', 4, (1, 4, 0, 0), True),
+        (50708, 's', 0, 'Zeiss Ikon', True),
+        (50721, '2i', 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),
+        (33421, 'H', 2, (2, 2), True),
+        (33422, 'B', 4, (0, 1, 1, 2), True),
+    ]
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, mosaic, photometric='cfa', extratags=camera, metadata=None)
+    return buffer.getvalue()
 
 
 def mutate(data: bytes, rng: random.Random, other: bytes = b'') -> bytes:

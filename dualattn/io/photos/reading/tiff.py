@@ -251,7 +251,7 @@ def _check(page: Page) -> int:
     if kind in (2, 3, 5, 6):
         name = {2: 'signed', 3: 'floating-point'}.get(kind, 'complex')
         raise ImageError(f'{bits[0]}-bit {name} samples have no stated black and white; {advice}')
-    if bits[0] > 16:
+    if not 1 <= bits[0] <= 16:
         raise ImageError(f'{what}, which is not supported; {advice}')
     if photometric not in (*_SPACES, PALETTE, CIELAB, ICCLAB):
         raise ImageError(f'a TIFF of photometric kind {photometric}, which is not supported; {advice}')

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dualattn.io.photos import ImageError, read_photo
+from dualattn.io.photos.fuzzing import make_seeds
 
 Y, X = np.mgrid[:280, :300] / 300  # JPEG XL has parts of 256 x 256
 RNG = np.random.default_rng(0)
@@ -122,3 +123,11 @@ def test_lengths_that_lie_cost_no_memory(tmp_path):
     data[at : at + 4] = b'\x7f\xff\xff\xf0'
     with pytest.raises(ImageError, match='truncated'):
         read_photo(save(tmp_path / 'a.avif', data), allow_truncated=True)
+
+
+def test_a_raw_photograph_that_ends_too_early(tmp_path, capfd):
+    pytest.importorskip('rawpy')
+    path = save(tmp_path / 'a.dng', make_seeds()['dng'][:-300])
+    with pytest.raises(ImageError, match='LibRaw cannot develop: .*, Unexpected end of file'):
+        read_photo(path)
+    assert capfd.readouterr().err == ''  # LibRaw itself would say it there, without a name

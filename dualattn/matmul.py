@@ -19,7 +19,6 @@ import logging
 import math
 import os
 import platform
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -254,7 +253,10 @@ def _recall_probe(product: tuple[int, int, int], threads: int) -> MatmulProbe:
 @functools.cache
 def _recall_probe_once(product: tuple[int, int, int], threads: int) -> MatmulProbe:
     """Return what the machine's file says of a product; probe and write it there if it says nothing."""
-    path, key = _cache_path(), f'{_name_machine()}, {threads} threads, {" x ".join(map(str, product))}'
+    from dualattn.io.files import find_cache_folder  # not with `import dualattn`
+
+    path = find_cache_folder() / 'matmul.json'
+    key = f'{_name_machine()}, {threads} threads, {" x ".join(map(str, product))}'
     known = _read_probes(path)
     if key in known:
         return known[key]
@@ -264,13 +266,6 @@ def _recall_probe_once(product: tuple[int, int, int], threads: int) -> MatmulPro
     except OSError as error:  # a read-only home costs a probe in each process, no more
         logger.info('%s: cannot be written, each process will probe anew: %s', path, error)
     return probe
-
-
-def _cache_path() -> Path:
-    folder = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    # a user without a home, as in some containers, has no place that lasts either
-    folder = tempfile.gettempdir() if folder.startswith('~') else folder
-    return Path(folder, 'dualattn', 'matmul.json')
 
 
 def _name_machine() -> str:
@@ -312,7 +307,7 @@ def _parse_probe(**numbers: float) -> MatmulProbe:
 
 
 def _write_probes(path: Path, probes: dict[str, MatmulProbe]) -> None:
-    from dualattn.io.files import write_json  # not with `import dualattn`
+    from dualattn.io.files import write_json  # as above
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {key: asdict(probe) for key, probe in probes.items()})

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 __all__ = [
     'as_folders',
+    'find_cache_folder',
     'find_files',
     'find_reserved',
     'hash_file',
@@ -131,6 +133,15 @@ def remove_leftovers(folder: str | os.PathLike, suffixes: Collection[str]) -> No
         name = _ASIDE_NAME.fullmatch(entry.name)
         if name and name[1] in suffixes:
             entry.unlink()
+
+
+def find_cache_folder() -> Path:
+    """Return the folder for what can be had again, `dualattn` below XDG_CACHE_HOME, by default ~/.cache.
+
+    A user without a home, as in some containers, has no place that lasts: then it lies in the temporary folder.
+    """
+    folder = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(tempfile.gettempdir() if folder.startswith('~') else folder, 'dualattn')
 
 
 def hash_file(path: str | os.PathLike) -> str:

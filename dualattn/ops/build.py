@@ -126,11 +126,17 @@ def find_cache(torch_version: str) -> Path:
     """Return the folder of the kernels that belong to these sources, a version of torch, and this platform.
 
     It lies in DUALATTN_CACHE, by default the user's cache folder.
+
+    Raises:
+        RuntimeError: there is no such variable, and the user has no home.
     """
     root = os.environ.get('DUALATTN_CACHE')
     if not root:
         home = os.environ.get('LOCALAPPDATA') if sys.platform == 'win32' else os.environ.get('XDG_CACHE_HOME')
-        root = Path(home or Path.home() / '.cache', 'dualattn')
+        home = home or os.path.expanduser('~/.cache')
+        if home.startswith('~'):  # a folder that others may write to is no place for code that will be run
+            raise RuntimeError('this user has no home to keep the kernels in: name a folder in DUALATTN_CACHE')
+        root = Path(home, 'dualattn')
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted(PACKAGE.joinpath('csrc').rglob('*')):
         if path.is_file():
@@ -140,7 +146,11 @@ def find_cache(torch_version: str) -> Path:
 
 def find_cached_kernels(torch_version: str) -> list[Path]:
     """List the compiled libraries in the cache for a version of torch; at most one."""
-    return sorted(find_cache(torch_version).glob('_C*.so'))
+    try:
+        folder = find_cache(torch_version)
+    except RuntimeError:  # no home, as in some containers
+        return []
+    return sorted(folder.glob('_C*.so'))
 
 
 def build_kernels() -> Path:
@@ -150,7 +160,8 @@ def build_kernels() -> Path:
         The compiled library, which processes that start from now on will load.
 
     Raises:
-        RuntimeError: DUALATTN_BUILD cannot be met, nothing can be compiled here, or a compiler failed.
+        RuntimeError: DUALATTN_BUILD cannot be met, nothing can be compiled here, there is no place for the result, or a
+            compiler failed.
     """
     import torch
 

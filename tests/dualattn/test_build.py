@@ -1,12 +1,16 @@
 """Kernels that were compiled later, into a cache: whose they are, and what becomes of broken ones."""
 
 import logging
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 
+from dualattn.io.files import find_cache_folder
 from dualattn.ops import build, library
 
 
@@ -58,6 +62,19 @@ def test_nothing_to_build_with(cache, monkeypatch):
     monkeypatch.delenv('DUALATTN_BUILD', raising=False)
     with pytest.raises(RuntimeError, match='there is no C\\+\\+ compiler'):
         build.build_kernels()
+
+
+def test_a_user_without_a_home(monkeypatch):
+    """As in a container that runs under a number of its own: nothing is found, and a build needs a place."""
+    for name in ('HOME', 'USERPROFILE', 'LOCALAPPDATA', 'XDG_CACHE_HOME', 'DUALATTN_CACHE'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, 'getuid', lambda: 2**31 - 7)  # whom the system does not know
+    assert build.find_cached_kernels(torch.__version__) == []
+    with pytest.raises(RuntimeError, match='no home to keep the kernels in: name a folder in DUALATTN_CACHE'):
+        build.find_cache(torch.__version__)
+    assert find_cache_folder() == Path(tempfile.gettempdir(), 'dualattn')
+    monkeypatch.setenv('XDG_CACHE_HOME', 'there')
+    assert find_cache_folder() == Path('there', 'dualattn')
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from dualattn.io.files import write_json
+from dualattn.io.files import find_cache_folder, write_json
 
 __all__ = ['ImageHeader', 'read_header', 'read_headers']
 
@@ -96,8 +96,7 @@ def _find_cache(paths: Sequence[Path]) -> Path:
         digest.update(
             f'{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\0'.encode('utf-8', 'surrogateescape')
         )
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return folder / 'dualattn' / 'headers' / f'{digest.hexdigest()}.json'
+    return find_cache_folder() / 'headers' / f'{digest.hexdigest()}.json'
 
 
 def _load(cache: Path, number: int) -> list[ImageHeader] | None:

@@ -87,6 +87,11 @@ def pair_folders(pred: Path, truth: Path, protocol: Protocol, by: str = 'path') 
         advice = 'both folders have to use the same names, sub-folders included'
         if by == 'path' and {path.stem for path in given.values()} & {path.stem for path in wanted.values()}:
             advice = 'the names agree, the sub-folders do not: use --match name'
+        elif near := _find_misnamed(missing, extra):
+            advice = (
+                f'{len(near)} of them differ by case, folder or an addition to the name alone, {near[0][0]} and '
+                f'{near[0][1]} for one: give the predictions the names of their photographs'
+            )
         raise PairingError(
             f'{pred} ({len(given)} pictures, {first[0]} for one) and {truth} ({len(wanted)}, {first[1]} for one) '
             f'share no name; {advice}'

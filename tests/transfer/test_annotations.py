@@ -325,6 +325,8 @@ def test_codes_of_chance_never_reach_pycocotools():
         (set_one(2, area=None), "'area' that is no number: 20"),
         (set_all('annotations', area=0), "6 annotations have an 'area' of 0 or less"),
         (set_one(2, area=-1), "1 annotations have an 'area' of 0 or less"),
+        (set_one(2, iscrowd='0'), r"1 annotations have an 'iscrowd' that is neither 0 nor 1, .*: 20 \('0'\)"),
+        (set_all('annotations', iscrowd=1), "6 annotations, all there are, have 'iscrowd' 1"),
         (set_one(0, id=1.5), "1 annotations have a 'id' that is not a whole number or a text: number 0"),
         (set_one(0, id=[1]), "1 annotations have a 'id'"),
         (set_one(1, image_id='1'), 'numbers in one place and texts in the other'),

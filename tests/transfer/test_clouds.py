@@ -1,5 +1,7 @@
 """Files of point clouds: how their numbers are laid out, .pcd and .ply, and KITTI's texts."""
 
+import gzip
+import io
 import struct
 
 import numpy as np
@@ -12,6 +14,7 @@ from dualattn.engine import DataError
 from transfer.detection3d.clouds import decompress_lzf, read_columns, read_fields
 from transfer.detection3d.kitti_labels import check_calibration, read_labels
 from transfer.detection3d.layout import check_layout, find_columns, find_number_format
+from transfer.detection3d.loading import check_points
 
 pytestmark = pytest.mark.mm
 
@@ -78,6 +81,30 @@ def test_texts(separator):
 def test_bytes_that_are_no_numbers():
     with pytest.raises(DataError, match='is no list of float32 numbers: convert it'):
         check_layout(np.random.default_rng(0).bytes(40_000), 4, 'cloud.bin')
+
+
+def test_files_of_other_kinds_are_named():
+    buffer = io.BytesIO()
+    np.save(buffer, make_cloud(4))
+    with pytest.raises(DataError, match=r'but a file of NumPy: convert it, in Python by numpy.load\(path\)'):
+        check_layout(buffer.getvalue(), 4, 'cloud.bin')
+    for data, name in (
+        (gzip.compress(make_cloud(4).tobytes()), 'packed by gzip: unpack'),
+        (b'LASF' + bytes(400), 'a LAS or LAZ file'),
+    ):
+        with pytest.raises(DataError, match=name):
+            check_layout(data, 4, 'cloud.bin')
+
+
+@pytest.mark.parametrize('kind', ['<f4', '<f8'])
+def test_points_without_an_echo_are_no_other_format(kind):
+    cloud = make_cloud(4).astype(kind)
+    cloud[::2] = np.nan
+    cloud[::4] = -cloud[::4]
+    assert find_number_format(cloud.tobytes()) == (None if kind == '<f4' else 'float64')
+    if kind == '<f4':
+        with pytest.raises(DataError, match=f'NaN or infinite values in {len(cloud[::2])} of {len(cloud)} points'):
+            check_points(cloud.reshape(-1), 4, 'cloud.bin')
 
 
 def test_what_tells_nothing_is_taken_as_it_is():
@@ -165,6 +192,10 @@ def test_columns_go_by_several_names():
     assert np.array_equal(read_columns(make_pcd(cloud, 'binary', 'Reflectivity'), 4, 'a')[0], cloud[:, :4])
     with pytest.raises(DataError, match='a has no intensity, .* its columns are x, y, z, curvature, ring'):
         read_columns(make_pcd(cloud, 'binary', 'curvature'), 4, 'a')
+    shouted = (
+        make_ply(cloud, 'binary_little_endian').replace(b'float x', b'float X').replace(b'float int', b'float Int')
+    )
+    assert np.array_equal(read_columns(shouted, 4, 'a')[0], cloud[:, :4])
     with pytest.raises(DataError, match='3 to 5 numbers a point can be read, not 6'):
         read_columns(make_pcd(cloud, 'binary'), 6, 'a')
 

@@ -38,7 +38,8 @@ def check_annotations(
         FileNotFoundError: there is no such file.
         DataError: images are missing, unreadable, or of another size than the file says; boxes lie outside, are no
             boxes, or are far from their outline; outlines are empty, no outlines, or of another size; areas are
-            missing; objects refer to unknown images or categories; classes have no category, two, or another order;
+            missing; all objects are crowds; objects refer to unknown images or categories; classes have no category,
+            two, or another order;
             or nothing is annotated at all. Every fault is named at once, with the number of entries and the first ids.
     """
     content = _read(path, for_test)
@@ -50,6 +51,7 @@ def check_annotations(
         *_check_boxes(objects, images),
         *_check_outlines(objects, images, with_mask),
         *_check_areas(objects),
+        *_check_crowds(objects),
         *_check_repetitions(path, objects),
         *_check_classes(path, objects, content['categories'], classes),
     ]
@@ -330,6 +332,20 @@ def _check_areas(objects: list[dict]) -> list[str]:
         faults += _list(
             "annotations have an 'area' of 0 or less, and mmdet would leave them out",
             (f'{one["id"]} ({one["area"]})' for one in nil),
+        )
+    return faults
+
+
+def _check_crowds(objects: list[dict]) -> list[str]:
+    """Find what mmdet would take for crowds, from which nothing is learned."""
+    faults = _list(
+        "annotations have an 'iscrowd' that is neither 0 nor 1, and mmdet might leave them out as crowds",
+        (f'{one["id"]} ({_quote(one["iscrowd"])})' for one in objects if one.get('iscrowd') not in (0, 1, None)),
+    )
+    if objects and all(one.get('iscrowd') == 1 for one in objects):
+        faults += _list(
+            "annotations, all there are, have 'iscrowd' 1: nothing is learned from crowds",
+            (str(one['id']) for one in objects),
         )
     return faults
 

@@ -92,6 +92,8 @@ def read_fields(data: bytes, path: str | Path) -> dict[str, np.ndarray]:
 def _read_ply(data: bytes) -> dict[str, np.ndarray]:
     from trimesh.exchange.ply import load_ply
 
+    end = data.find(b'end_header')
+    data = data[:end].lower() + data[end:]  # trimesh looks for x, and some write X
     elements = load_ply(io.BytesIO(data), skip_materials=True)['metadata']['_ply_raw']
     vertex = elements.get('vertex')
     if vertex is None:

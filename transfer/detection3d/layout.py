@@ -12,6 +12,14 @@ _MAX_NUMBERS = 16_800  # a multiple of every length below
 # no coordinate in metres, intensity, ring or time is so large or so small, but chance bits are, most of the time
 _LARGE, _SMALL = 1e12, 1e-12
 _TEXT = bytes(range(32, 127)) + b'\t\r\n'
+_FOREIGN = {
+    b'\x93NUMPY': "a file of NumPy: convert it, in Python by numpy.load(path).astype('float32').tofile(other)",
+    b'LASF': 'a LAS or LAZ file: convert it by its own tool, to .ply or .pcd for example',
+    b'ASTM-E57': 'an E57 file: convert it by its own tool, to .ply or .pcd for example',
+    b'PK\x03\x04': 'a zip archive: unpack it',
+    b'\x1f\x8b': 'packed by gzip: unpack it',
+    b'\x89HDF': 'an HDF5 file: convert it by its own tool',
+}
 _FORMATS = {'float64': '<f8', 'big-endian float32': '>f4', 'big-endian float64': '>f8'}
 
 
@@ -26,6 +34,9 @@ def check_layout(data: bytes, columns: int, path: str) -> None:
     Raises:
         DataError: the numbers have another format, or another number of them makes a point; names it.
     """
+    foreign = next((text for start, text in _FOREIGN.items() if data.startswith(start)), None)
+    if foreign is not None:
+        raise DataError(f'{path} is no list of float32 numbers, but {foreign}')
     if len(data) > 16 and not data[:4096].translate(None, _TEXT):
         raise DataError(
             f'{path} is a text file, not a list of float32 numbers: convert it, in Python by numpy.loadtxt(path, '
@@ -34,8 +45,12 @@ def check_layout(data: bytes, columns: int, path: str) -> None:
     found = find_number_format(data)
     if found is not None:
         raise DataError(
-            f'{path} is no list of float32 numbers{f", but of {found}" if found else ""}: convert it, in Python by '
-            + (f"numpy.fromfile(path, '{_FORMATS[found]}').astype('float32').tofile(path)" if found else 'its own tool')
+            f'{path} is no list of float32 numbers{f", but of {found}" if found else ""}: convert it '
+            + (
+                f"in Python by numpy.fromfile(path, '{_FORMATS[found]}').astype('float32').tofile(path)"
+                if found
+                else 'by the tool that wrote it'
+            )
         )
     if len(data) % 4:
         raise DataError(f'{path} is truncated: its size is no multiple of 4 bytes')
@@ -68,9 +83,16 @@ def _share_of_chance(data: bytes, kind: str) -> float:
     """Tell which share of bytes, read as numbers of a kind, has a size that no measurement has."""
     size = np.dtype(kind).itemsize
     with np.errstate(invalid='ignore'):  # signalling NaN, among chance bits
-        values = np.frombuffer(data[: len(data) // size * size], dtype=kind)[:_MAX_NUMBERS].astype(np.float64)
-    sizes = np.abs(values[np.isfinite(values)])  # sensors mark missing points by NaN
-    return float(((sizes > _LARGE) | (sizes > 0) & (sizes < _SMALL)).mean()) if len(sizes) > len(values) / 2 else 1.0
+        raw = np.frombuffer(data[: len(data) // size * size], dtype=kind)[:_MAX_NUMBERS]
+        bits = raw.view(raw.dtype.str.replace('f', 'u'))
+        values = raw.astype(np.float64)
+    # sensors mark missing points by the one NaN that arithmetic gives, of either sign; chance gives others
+    quiet = np.array(np.nan, dtype=raw.dtype).view(bits.dtype)
+    values = values[(bits << 1) != (quiet << 1)]
+    sizes = np.abs(values[np.isfinite(values)])
+    if not len(sizes) > len(values) / 2:
+        return 1.0 if len(values) else 0.0
+    return float(((sizes > _LARGE) | (sizes > 0) & (sizes < _SMALL)).mean())
 
 
 def find_columns(values: np.ndarray, expected: int) -> int | None:

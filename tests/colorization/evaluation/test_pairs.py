@@ -71,6 +71,12 @@ def test_folders_without_a_common_name(pair):
         pair(['p.png'], ['q.jpg'])
 
 
+@pytest.mark.parametrize('names', [['a_colorized.png', 'b_colorized.png'], ['A.PNG', 'B.PNG'], ['a_out.jpg', 'B.jpg']])
+def test_folders_that_almost_share_their_names(pair, names):
+    with pytest.raises(PairingError, match='2 of them differ by case, folder or an addition .*: give the predictions'):
+        pair(names, ['a.jpg', 'b.jpg'])
+
+
 def test_the_advice_fits(pair):
     with pytest.raises(PairingError, match='use --match name'):
         pair(['a.png'], ['n1/a.jpg'])

@@ -138,4 +138,6 @@ def _opened(path: str | os.PathLike, max_pixels: int, **options) -> Iterator[Sou
         reason = 'its header is damaged' if is_unknown else ' '.join(str(error).split()) or type(error).__name__
         if source is not None and source.lack:
             reason = f'the file is truncated: {source.lack}, and what is there cannot be decoded ({reason})'
+        if 'allow_truncated' not in options:  # who cannot ask for it is not told of it
+            reason = reason.partition('; --allow-truncated')[0]
         raise ImageError(f'{printable(path)}: cannot be read: {reason}') from error

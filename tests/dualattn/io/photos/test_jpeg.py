@@ -118,6 +118,8 @@ def test_missing_image_data_are_no_missing_end(tmp_path, options, cut, caplog):
     kept = data[: int(len(data) * cut)] if cut < 1 else data[: -int(cut)]
     with pytest.raises(ImageError, match=r'a\.jpg.*truncated.*--allow-truncated'):
         read_photo(save(tmp_path / 'a.jpg', kept))
+    with pytest.raises(ImageError, match=r'truncated.*missing$'):  # which training and measuring have no option for
+        read_rgb(tmp_path / 'a.jpg')
     found = read_photo(tmp_path / 'a.jpg', allow_truncated=True)
     assert found.pixels.shape == RGB.shape and 'damaged' in caplog.text
 

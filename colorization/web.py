@@ -171,10 +171,10 @@ def make_page(desk: Desk) -> Any:
                 with gr.Tab('Before and after'):
                     slider = gr.ImageSlider(show_label=False, buttons=[], elem_id='slider', height=560)
                 with gr.Row():
-                    form = gr.Dropdown(list(FORMATS), value=FORMATS[0], label='Format', min_width=120)
-                    make = gr.Button('Make full resolution', variant='primary', elem_id='make')
-                    make_zip = gr.Button('Make ZIP of all', elem_id='make-zip')
-                    download = gr.DownloadButton('Download', interactive=False, elem_id='download')
+                    form = gr.Dropdown(list(FORMATS), value=FORMATS[0], label='Format', min_width=170)
+                    make = gr.Button('Make full resolution', variant='primary', elem_id='make', min_width=120)
+                    make_zip = gr.Button('Make ZIP of all', elem_id='make-zip', min_width=120)
+                    download = gr.DownloadButton('Download', interactive=False, elem_id='download', min_width=120)
         settings = [weights, chroma, vividness, reach]
         shown = [result, slider, download]
         common = dict(api_visibility='private', concurrency_id='network', concurrency_limit=1)

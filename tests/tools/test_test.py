@@ -178,6 +178,7 @@ def test_fid_that_cannot_be_had(test, refuse, config, weights, tmp_path):
 # --- records
 
 
+@pytest.mark.slow
 def test_the_record_says_what_was_measured_and_on_what(test, refuse, config, weights, tmp_path, monkeypatch, capsys):
     """The same photographs scored by `dualattn evaluate` have the same hashes, and its figures are these."""
     from colorization.commands import evaluate, tables

@@ -181,6 +181,7 @@ def refuse(train, capsys):
 # --- killed and resumed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_kill_and_resume_is_an_undisturbed_run(train, config, tmp_path, num_workers):
     (tmp_path / 'killed.py').write_text(KILLED)
@@ -229,6 +230,7 @@ def test_resume_from_a_named_checkpoint(train, capsys):
 # --- several processes
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(train, config, tmp_path, tiny_mpt):
     config.write_text(config.read_text().replace("'drop_path_rate': 0.2", "'drop_path_rate': 0.0"))
     # two batches for one update: gradients are not exchanged after the first of them

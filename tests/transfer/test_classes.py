@@ -141,6 +141,7 @@ def test_load_from_names_what_it_leaves_out(begin, heard):
     assert weight.shape[0] == 3 and 0.005 < weight.std() < 0.02  # as mmdet begins this layer
 
 
+@pytest.mark.slow
 def test_as_many_other_classes_have_to_be_meant(begin, heard):
     with pytest.raises(DataError, match="checkpoint's training data and training data have different classes"):
         begin(['red', 'green'])
@@ -160,6 +161,7 @@ def test_what_else_does_not_fit_is_an_error(begin, heard):
         )
 
 
+@pytest.mark.slow
 def test_detectors_refuse_data_of_other_classes(detector_config, coco):
     root, _ = coco
     names = dict(classes=('red',))

@@ -202,6 +202,7 @@ def test_a_class_that_is_not_there_is_not_pasted(own, monkeypatch):
 # --- the metric
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('classes', [['Digger', 'Pedestrian'], ['Digger'], ['Pedestrian', 'Car']])
 def test_both_precisions_of_any_classes(own, classes):
     """The labels themselves as predictions; the first frame is empty, and the second one has nothing at all."""

@@ -238,6 +238,7 @@ def test_resumed_training_is_the_uninterrupted_one(trained, kitti, tmp_path):
         assert torch.allclose(a, b, atol=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['KittiMetric', 'NuScenesMetric'])
 def test_truth_as_prediction_is_perfect(name, kitti, nuscenes):
     """The metrics find each object, and lose those that are moved away."""

@@ -5,6 +5,7 @@ import logging
 import re
 import tarfile
 from pathlib import Path
+from typing import IO, cast
 
 from dualattn.engine import DataError
 
@@ -30,7 +31,7 @@ def _devkit_files(path: Path) -> dict[str, bytes]:
             for member in archive:
                 name = Path(member.name).name
                 if name in wanted and member.isfile() and member.size <= _LARGEST:
-                    found[name] = archive.extractfile(member).read()
+                    found[name] = cast(IO[bytes], archive.extractfile(member)).read()  # None of what is no file
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f'{path} is no readable archive ({str(error).splitlines()[0]})') from error
     return found

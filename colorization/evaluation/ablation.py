@@ -251,7 +251,7 @@ def summarize(plan: Plan, runs: Sequence[Run], iterations: int) -> list[Row]:
     }
     several = len(plan.seeds) > 1
     spreads = {
-        row: {metric: (max(found) - min(found)) / 2 if several else None for metric, found in columns.items()}
+        row: {metric: (max(found) - min(found)) / 2 for metric, found in columns.items()}
         for row, columns in values.items()
     }
     may_rank = several and iterations >= TOO_SHORT
@@ -267,7 +267,7 @@ def summarize(plan: Plan, runs: Sequence[Run], iterations: int) -> list[Row]:
             first = 1 + sum(gap > spread for gap, spread in gaps)
             last = len(values) - sum(-gap > spread for gap, spread in gaps)
             ranks[metric] = str(first) if first == last else f'{first} to {last}'
-        rows.append(Row(row, means[row], spreads[row], ranks))
+        rows.append(Row(row, means[row], {**spreads[row]} if several else dict.fromkeys(spreads[row]), ranks))
     return rows
 
 

@@ -111,13 +111,13 @@ def _find_misnamed(missing: dict[str, PurePath], extra: dict[str, PurePath]) -> 
         lambda path: _ADDED.sub('', path.stem).lower(),
     )
     found: list[tuple[PurePath, PurePath]] = []
-    missing, extra = list(missing.values()), list(extra.values())
+    photographs, predictions = list(missing.values()), list(extra.values())
     for key in looser:
         candidates = defaultdict(list)
-        for path in extra:
+        for path in predictions:
             candidates[key(path)].append(path)
         wanted = defaultdict(list)
-        for path in missing:
+        for path in photographs:
             wanted[key(path)].append(path)
         # two that might be meant are not guessed between
         pairs = [
@@ -127,6 +127,6 @@ def _find_misnamed(missing: dict[str, PurePath], extra: dict[str, PurePath]) -> 
         ]
         found += pairs
         taken = {path for pair in pairs for path in pair}
-        missing = [path for path in missing if path not in taken]
-        extra = [path for path in extra if path not in taken]
+        photographs = [path for path in photographs if path not in taken]
+        predictions = [path for path in predictions if path not in taken]
     return found

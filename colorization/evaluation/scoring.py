@@ -218,8 +218,8 @@ def score_pairs(
                 if film is not None:
                     film.add(prediction, item)
         # pictures of one size go through a network together; runs of neighbours, so that the order stays
-        for _, group in groupby(usable, key=lambda item: item['pred'].shape):
-            group = list(group)
+        for _, neighbours in groupby(usable, key=lambda item: item['pred'].shape):
+            group = list(neighbours)
             pair = [torch.stack([item[key] for item in group]) for key in ('pred', 'truth')]
             for bank in banks:
                 bank.add(*pair)

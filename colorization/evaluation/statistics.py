@@ -30,12 +30,12 @@ def bootstrap_means(
     table = np.stack([np.asarray(values[name], dtype=np.float64) for name in names], axis=1)  # (N, figures)
     count = len(table)
     generator = np.random.default_rng(seed)
-    means = []
+    parts: list[np.ndarray] = []
     step = max(1, _CHUNK // count)
     for start in range(0, resamples, step):
         drawn = generator.multinomial(count, np.full(count, 1 / count), size=min(step, resamples - start))
-        means.append(drawn @ table / count)
-    means = np.concatenate(means)  # (resamples, figures)
+        parts.append(drawn @ table / count)
+    means = np.concatenate(parts)  # (resamples, figures)
     by_name = {name: means[:, index] for index, name in enumerate(names)}
 
     def interval(statistic: Callable[[dict[str, np.ndarray]], np.ndarray]) -> tuple[float, float]:

@@ -123,7 +123,7 @@ def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = Non
         raise ValueError('no record and no table of a paper: nothing to show')
     protocols = paper.protocols if paper else tuple(dict.fromkeys(name for _, name in cells))
     strangers = [f'{name} ({protocol})' for name, protocol in cells if protocol not in protocols]
-    if strangers:
+    if paper and strangers:
         raise ValueError(f'{paper.title} has no column for {", ".join(strangers)}; it has {", ".join(protocols)}')
     columns = paper.columns if paper else tuple(COLUMNS)
     printed = paper.parameters if paper else {}
@@ -135,8 +135,8 @@ def make_table(records: Sequence[dict[str, Any]], paper: PaperTable | None = Non
     for name in dict.fromkeys(name for name, _ in cells):
         row = [name, *([_describe_size(cells, name)] if printed else [])]
         for protocol in protocols:
-            record = cells.get((name, protocol))
-            figures = record['figures'] if record else {}
+            measured = cells.get((name, protocol))
+            figures = measured['figures'] if measured else {}
             row += [_cell(figures.get(COLUMNS[column])) for column in columns]
         rows.append(tuple(row))
     notes = [

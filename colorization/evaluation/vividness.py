@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,8 @@ def measure_curve(
 def _predict(colorizer: Colorizer, l: torch.Tensor, vividness: Sequence[float]) -> dict[float, torch.Tensor]:
     if not has_palette(colorizer.network):
         return {1: colorizer.predict_ab(l[None, None])[0]}
-    network, scores = colorizer.network, colorizer.predict_scores(l[None, None])
+    network: Any = colorizer.network  # an MPT, since it has such a head
+    scores = colorizer.predict_scores(l[None, None])
     return {v: network.mix_scores(scores, network.to_ab.temperature / v)[0] for v in vividness}
 
 

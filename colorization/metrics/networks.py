@@ -154,7 +154,7 @@ class Inception(nn.Module):
 
         # torch-fidelity itself unpickles without restriction, so that the file passes the safe loader first
         weights = _read(path, self.kind)
-        if is_safetensors(path):
+        if is_safetensors(Path(path)):
             raise DataError(
                 f'{path} is safetensors, which torch-fidelity does not read; --{self.kind} takes '
                 f'{SOURCES[self.kind][0]}'
@@ -190,6 +190,8 @@ class DINOv2(nn.Module):
         DataError: it holds other weights.
     """
 
+    mean: Tensor
+    std: Tensor
     kind = 'dinov2'
     figure = 'FD_DINOv2'
     dim = 384
@@ -215,10 +217,10 @@ class DINOv2(nn.Module):
         scale = (patches + 0.1) / grid
         maps = F.interpolate(maps.float(), scale_factor=(scale, scale), mode='bicubic', antialias=False)
         positions = torch.cat([positions[:, :1], maps.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
-        self.network = timm.create_model('vit_small_patch14_dinov2', img_size=self.SIDE, num_classes=0)
-        weights = checkpoint_filter_fn(dict(weights, pos_embed=positions), self.network)
-        _load(self.network, weights, path, self.kind)
-        self.network.eval().requires_grad_(False)
+        network: Any = timm.create_model('vit_small_patch14_dinov2', img_size=self.SIDE, num_classes=0)
+        weights = checkpoint_filter_fn(dict(weights, pos_embed=positions), network)
+        _load(network, weights, path, self.kind)
+        self.network = network.eval().requires_grad_(False)
         self.register_buffer('mean', 255 * torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer('std', 255 * torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
@@ -256,7 +258,7 @@ class LPIPSDistance(nn.Module):
         weights = _read(path, self.kind)
         # lpips cuts torchvision's `features` into slices and keeps the layers' numbers: slice2.3.weight is features.3
         features = {name: value for name, value in weights.items() if name.startswith('features.')}
-        renamed = {
+        renamed: dict[str, Any] = {
             name: features.pop(f'features.{name.split(".", 1)[1]}', None) for name in self.network.net.state_dict()
         }
         if features or any(value is None for value in renamed.values()):

@@ -112,7 +112,7 @@ def write_whole(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pat
         aside.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, value: Any, indent: int = 1) -> None:
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
     """Write a value as JSON in UTF-8, whole or not at all.
 
     Raises:

@@ -20,7 +20,7 @@ from colorization.model_card import write_model_card
 from dualattn.io.files import write_json, write_whole
 from dualattn.io.weights import FOLDER_SUFFIXES
 
-__all__ = ['HubError', 'fetch', 'is_repository', 'push', 'save_folder']
+__all__ = ['HubError', 'fetch', 'fetch_weights', 'is_repository', 'push', 'save_folder']
 
 _NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', re.ASCII)
 
@@ -132,6 +132,15 @@ def fetch(
     if not (folder / WEIGHTS).is_file():
         raise HubError(f'{repository}: has no {WEIGHTS}; weights in other forms are not taken from the hub')
     return folder
+
+
+def fetch_weights(weights: str) -> str:
+    """Return the path of weights that a command was given; those of a repository are fetched into the cache.
+
+    Raises:
+        HubError: they cannot be fetched, and are not in the cache.
+    """
+    return str(fetch(weights)) if is_repository(weights) else weights
 
 
 def push(

@@ -6,14 +6,20 @@ from dataclasses import replace
 from dualattn import __version__
 from dualattn.io.files import hash_file
 from dualattn.io.photos import Photo, xmp
+from dualattn.io.weights import read_weights
 
 # IPTC NewsCodes, digital source types: a photograph to which a trained network has added
 SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia'
 
 
-def hash_weights(path: str | os.PathLike) -> str | None:
-    """Return the SHA-256 of a weights file; None for a folder, whose files are hashed by whom they come from."""
-    return hash_file(path) if os.path.isfile(path) else None
+def hash_weights(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a weights file; for a folder, of the file in it that its weights are read from.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        CheckpointError: the folder holds no weights that can be read.
+    """
+    return hash_file(read_weights(path).path if os.path.isdir(path) else path)
 
 
 def mark(photo: Photo, weights: str | None) -> Photo:

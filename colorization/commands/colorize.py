@@ -353,19 +353,6 @@ def make_settings(args: argparse.Namespace, colorizer: 'Colorizer') -> 'Settings
     )
 
 
-def fetch_weights(weights: str | None) -> str | None:
-    """Return the path of the weights; those of a repository on the hub are fetched into the cache.
-
-    Raises:
-        HubError: they cannot be fetched, and are not in the cache.
-    """
-    if weights is None:
-        return None
-    from colorization.hub import fetch, is_repository
-
-    return str(fetch(weights)) if is_repository(weights) else weights
-
-
 def colorize(args: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code."""
     from PIL import Image
@@ -373,6 +360,7 @@ def colorize(args: argparse.Namespace) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from colorization.batch import FAILED, run_jobs
+    from colorization.hub import fetch_weights
     from colorization.manifest import Manifest
     from dualattn.io.photos.messages import printable
 
@@ -384,7 +372,8 @@ def colorize(args: argparse.Namespace) -> int:
         if args.hints and len(found.jobs) != 1:
             raise ValueError(f'--hints are for one photograph, {len(found.jobs)} were named; colorize the others apart')
         make_folders(found.jobs)
-        args.weights = fetch_weights(args.weights)
+        if args.weights is not None:
+            args.weights = fetch_weights(args.weights)
         colorizer = load_colorizer(args)
         settings = make_settings(args, colorizer)
         manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)

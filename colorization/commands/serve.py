@@ -87,6 +87,7 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
 
     from colorization.checkpoints import default_weights_path
     from colorization.desk import Desk, Limits
+    from colorization.hub import fetch_weights
     from colorization.pipeline import Colorizer
     from colorization.provenance import hash_weights
     from colorization.web import make_app
@@ -94,7 +95,8 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
 
     Image.MAX_IMAGE_PIXELS = None  # read_photo has the limit
     device = choose_device(args.device)
-    paths = {'packaged': default_weights_path()} | name_weights(args.weights)
+    paths = {'packaged': str(default_weights_path())}
+    paths |= {name: fetch_weights(path) for name, path in name_weights(args.weights).items()}
     colorizers = {name: Colorizer.from_pretrained(path, device=device) for name, path in paths.items()}
     hashes = {name: hash_weights(path) for name, path in paths.items()}
     limits = Limits(args.max_megapixels, args.max_megabytes, args.max_files, args.queue, args.seconds)

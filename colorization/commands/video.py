@@ -121,6 +121,7 @@ def load_colorizer(args: argparse.Namespace) -> 'Colorizer':
 def make_job(args: argparse.Namespace) -> 'FilmJob':
     """Put together and check all that the arguments name."""
     from colorization.checkpoints import default_weights_path
+    from colorization.hub import fetch_weights
     from colorization.provenance import hash_weights
     from colorization.video.guides import read_notes
     from colorization.video.job import FilmJob
@@ -141,6 +142,8 @@ def make_job(args: argparse.Namespace) -> 'FilmJob':
     )
     job.check()
     job.notes = read_notes(args.notes) if args.notes else ()
+    if args.weights is not None:
+        args.weights = fetch_weights(args.weights)
     job.colorizer = load_colorizer(args)
     job.settings = dict(
         weights=hash_weights(args.weights or default_weights_path()),

@@ -1,5 +1,6 @@
 """Repositories in Hugging Face's form, written to and read from a stand-in for the hub on loopback."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,8 +14,10 @@ from huggingface_hub import constants
 from PIL import Image
 
 from colorization import Colorizer
-from colorization.hub import HubError, is_repository
+from colorization.hub import HubError, fetch_weights, is_repository
 from colorization.models import build_network
+from colorization.provenance import hash_weights
+from dualattn.io.files import hash_file
 from dualattn.io.weights import CheckpointError
 
 RECORD = dict(
@@ -72,6 +75,14 @@ def test_pushed_weights_come_back(hub, colorizer, tmp_path):
         assert torch.equal(there.network.state_dict()[name], tensor)
     fetched = {path.rpartition('/')[2] for method, path in hub.requests if method == 'GET' and '/resolve/' in path}
     assert fetched == {'model.safetensors', 'config.json'}
+
+
+def test_a_folder_is_known_by_its_weights(hub, colorizer, folder):
+    assert hash_weights(folder) == hash_file(folder / 'model.safetensors')
+    colorizer.push_to_hub('someone/mine', token='hf_test')
+    pushed = hub.repositories['someone/mine']['model.safetensors']
+    assert hash_weights(fetch_weights('someone/mine')) == hashlib.sha256(pushed).hexdigest()
+    assert fetch_weights(str(folder)) == str(folder)
 
 
 def test_cache_serves_without_the_hub(hub, colorizer):

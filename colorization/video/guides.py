@@ -2,8 +2,8 @@
 
 import copy
 import json
-import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,7 +49,8 @@ def parse_time(value: Any) -> Fraction:
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    # JSON has whole numbers that no float can hold
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
         return Fraction(str(value))
     if isinstance(value, str):
         parts = value.split(':')

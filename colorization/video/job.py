@@ -1,14 +1,17 @@
 """A film from a file to a file, piece by piece: a kill loses the piece that was under way, and no broken file stays."""
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from colorization.pipeline import Colorizer
 from colorization.video.coloring import Guide, ShotColorizer
@@ -140,10 +143,7 @@ class FilmJob:
     def _describe(self) -> dict[str, Any]:
         """Return what the pieces depend on, as it comes back from JSON."""
         about = self.film.path.stat()
-        notes = [
-            [str(note.at), repr(note.hints), None if note.like is None else note.like.pixels.tobytes().hex()[:4096]]
-            for note in self.notes
-        ]
+        notes = [_describe_note(note) for note in self.notes]
         settings = dict(
             source=[self.film.path.name, about.st_size, about.st_mtime_ns],
             codec=asdict(self.codec),
@@ -192,6 +192,19 @@ class FilmJob:
                 f'{self.film.path}: has changed since its shots were found: {number} frames instead of {piece.count} '
                 f'from {show_time(piece.pts * self.film.time_base)} on; remove {self.folder} and begin again'
             )
+
+
+def _describe_note(note: ShotNote) -> list[Any]:
+    """Return what the colours of a shot depend on; arrays by their hashes."""
+    hints, painted = note.hints, None
+    if hints is not None and hints.painted is not None:
+        hints, painted = replace(hints, painted=None), _hash_array(hints.painted)
+    return [str(note.at), repr(hints), painted, None if note.like is None else _hash_array(note.like.pixels)]
+
+
+def _hash_array(array: np.ndarray) -> str:
+    """Compute the sha256 of what an array holds, and of its shape and type."""
+    return hashlib.sha256(f'{array.dtype} {array.shape} '.encode() + array.tobytes()).hexdigest()
 
 
 def _keep_next(frames: Iterator[LumaFrame], ahead: list[LumaFrame]) -> Iterator[LumaFrame]:

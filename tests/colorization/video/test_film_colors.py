@@ -137,6 +137,7 @@ def test_hints_color_their_frame_and_are_carried(photos, fake_network):
         ('{"shots": [{"at": 1}]}', 'entry 1: expected "at" and either'),
         ('{"shots": [{"at": "x", "like": "a.jpg"}]}', 'entry 1: .*is no time'),
         ('{"shots": [{"at": -1, "hints": "a.json"}]}', 'is no time'),
+        ('{"shots": [{"at": 1' + '0' * 400 + ', "hints": "a.json"}]}', 'is no time'),
         ('{', 'no JSON'),
     ],
 )

@@ -4,15 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 pytest.importorskip('av')
 
+from colorization.hints import Hints
+from colorization.video.guides import ShotNote
 from colorization.video.job import FilmJob
 from colorization.video.reading import open_film
 from colorization.video.writing import Codec
+from dualattn.io.photos import Photo
 
 FFV1 = ('-c:v', 'ffv1', '-pix_fmt', 'yuv420p')
 
@@ -71,6 +75,26 @@ def test_other_settings_begin_anew(make_film, colorizer, tmp_path):
     job = make_job(source, out, colorizer, longest=4, settings=dict(chroma=0.5))
     job.run(lambda *progress: None)
     assert any('other settings' in message for message in job.messages)
+
+
+@pytest.mark.parametrize('kind', ['painted', 'like'])
+def test_other_notes_are_other_settings(kind, make_film, colorizer, tmp_path):
+    """Also where two large paintings, or two photographs, differ in one place alone."""
+    source, plans = make_film('f.mkv', *FFV1, frames=6), []
+    for value in (10, 10, 20):
+        if kind == 'painted':
+            painted = np.full((2000, 4), 0.5)
+            painted[1000, 2] = value
+            note = ShotNote(Fraction(0), hints=Hints((48, 32), painted=painted))
+        else:
+            pixels = np.full((64, 64, 3), 100, np.uint8)
+            pixels[40, 40] = 200, value, 0
+            note = ShotNote(Fraction(0), like=Photo(pixels))
+        job = make_job(source, tmp_path / 'out.mkv', colorizer, notes=[note])
+        with pytest.raises(ValueError):  # the stand-in is no network that could follow a reference
+            job.run(lambda *progress: None)
+        plans.append((job.folder / 'plan.json').read_text())
+    assert plans[0] == plans[1] != plans[2]
 
 
 SCRIPT = """

@@ -135,12 +135,26 @@ def test_a_camera_view_alone_will_do_and_the_raw_data_stay_as_they_are(tmp_path)
     assert not list((tmp_path / 'out').glob('.*'))
 
 
+def change_cloud(raw, change):
+    path = raw / 'training/velodyne/000001.bin'
+    change(np.fromfile(path, dtype=np.float32).reshape(-1, 4)).astype(np.float32).tofile(path)
+
+
 @pytest.mark.parametrize(
     'break_it, message',
     [
         (lambda raw: (raw / 'training/calib/000001.txt').unlink(), r'calib/000001.txt is missing'),
         (lambda raw: (raw / 'training/calib/000000.txt').write_text('P0: 1\n'), 'calib/000000.txt has no P1, P2'),
         (lambda raw: (raw / 'training/velodyne/000001.bin').write_bytes(b'12345'), '000001.bin has 5 bytes'),
+        (lambda raw: (raw / 'training/image_2/000001.png').write_bytes(b'no'), '000001.png cannot be read: no image'),
+        (
+            lambda raw: change_cloud(raw, lambda points: points[:, :3][:-1]),
+            "000001.bin seems to hold 3 numbers a point, not 4: write x, y, z and intensity alone, as KITTI's",
+        ),
+        (
+            lambda raw: change_cloud(raw, lambda points: np.vstack([points, [[1, np.nan, 0, 0.5]]])),
+            '000001.bin has NaN or infinite values in 1 of 601 points',
+        ),
         (lambda raw: (raw / 'ImageSets/val.txt').unlink(), 'ImageSets/val.txt is missing'),
         (lambda raw: shutil.rmtree(raw / 'training'), 'training is missing'),
     ],
@@ -151,6 +165,14 @@ def test_faults_of_a_kitti_folder_are_named(tmp_path, break_it, message):
     with pytest.raises(DataError, match=message):
         conversion.convert_kitti(raw, raw)
     assert not list(raw.glob('*.pkl'))
+
+
+def test_classes_that_are_none_or_not_there(tmp_path, caplog):
+    raw = make_kitti(tmp_path)
+    with pytest.raises(DataError, match='--classes: DontCare stands for areas that nobody labelled'):
+        conversion.convert_kitti(raw, raw, classes=['DontCare'])
+    conversion.convert_kitti(raw, raw, classes=['Digger'])
+    assert 'no label names Digger of --classes' in caplog.text
 
 
 def test_nuscenes_infos_hold_the_labels(nuscenes):

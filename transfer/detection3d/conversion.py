@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmdet3d
 import mmengine
@@ -20,8 +21,10 @@ from nuscenes.nuscenes import NuScenes
 from dualattn.commands.classes import OBJECT_SIZES
 from dualattn.engine import DataError
 from dualattn.io.files import list_files, write_json, write_whole
+from transfer.detection.headers import read_header
 from transfer.detection3d.kitti_labels import DONT_CARE, KITTI_CLASSES, check_calibration, read_labels
 from transfer.detection3d.layout import check_layout
+from transfer.detection3d.loading import check_points
 
 __all__ = ['convert_kitti', 'convert_nuscenes']
 
@@ -68,14 +71,32 @@ def _check_kitti_frame(folder: Path, name: str, points: str, labelled: bool = Tr
     calib, cloud = paths[1:3]
     if calib.is_file():
         faults += check_calibration(calib)
-    if cloud.is_file() and cloud.stat().st_size % 16:
-        faults.append(f'{cloud} has {cloud.stat().st_size} bytes, not a multiple of 16 (4 float32 a point): truncated?')
-    elif cloud.is_file():
+    header = read_header(paths[0]) if paths[0].is_file() else None
+    if isinstance(header, str):
+        faults.append(f'{paths[0]} cannot be read: {header}')
+    if cloud.is_file():
         try:
-            check_layout(cloud.read_bytes(), 4, str(cloud))
+            _check_kitti_cloud(cloud)
         except DataError as error:
             faults.append(str(error))
     return faults
+
+
+def _check_kitti_cloud(cloud: Path) -> None:
+    data = cloud.read_bytes()
+    size = f'{cloud} has {len(data)} bytes, not a multiple of 16 (4 float32 a point): truncated?'
+    if len(data) % 4:
+        raise DataError(size)
+    try:
+        check_layout(data, 4, str(cloud))
+    except DataError as error:
+        likely = str(error).partition(': set load_dim')
+        if likely[1]:
+            raise DataError(f"{likely[0]}: write x, y, z and intensity alone, as KITTI's are") from error
+        raise
+    if len(data) % 16:
+        raise DataError(size)
+    check_points(np.frombuffer(data, dtype='<f4'), 4, str(cloud))
 
 
 def _raise_faults(faults: list[str]) -> None:
@@ -132,6 +153,7 @@ def _check_kitti_names(root: Path, frames: dict[str, list[str]]) -> None:
 def _check_kitti_labels(folder: Path, frames: dict[str, list[str]], classes: Sequence[str]) -> None:
     """Read all labels once before anything is written."""
     faults, known = [], 0
+    seen: set[str] = set()
     unknown: Counter[str] = Counter()
     for name in sorted({*frames['train'], *frames['val']}):
         path = folder / 'label_2' / f'{name}.txt'
@@ -140,6 +162,7 @@ def _check_kitti_labels(folder: Path, frames: dict[str, list[str]], classes: Seq
         except DataError as error:
             faults.append(str(error))
             continue
+        seen |= {*names}
         for one in names:
             known += one in classes
             if one not in (*classes, DONT_CARE):
@@ -154,6 +177,9 @@ def _check_kitti_labels(folder: Path, frames: dict[str, list[str]], classes: Seq
             f'the labels name classes that are not known: {", ".join(named)}. Known are {", ".join(classes)}; name '
             'those of your own after --classes'
         )
+    lacking = [one for one in classes if one not in KITTI_CLASSES and one not in seen]
+    if lacking:
+        logger.warning('no label names %s of --classes', ', '.join(lacking))
     if not faults and not known:
         faults.append(f'no label in {folder / "label_2"} is an object of {", ".join(classes)}')
     _raise_faults(faults)
@@ -183,6 +209,8 @@ def convert_kitti(root: Path, out_dir: Path, same_frames: bool = False, classes:
     folder = root / 'training'
     if not folder.is_dir():
         raise DataError(f'{folder} is missing: expected the folders calib, image_2, label_2 and velodyne in it')
+    if DONT_CARE in classes:
+        raise DataError(f'--classes: {DONT_CARE} stands for areas that nobody labelled, and is no class')
     classes = [*KITTI_CLASSES, *(name for name in classes if name not in (*KITTI_CLASSES, DONT_CARE))]
     frames = _list_kitti_frames(root, same_frames)
     folders = {split: root / ('testing' if split == 'test' else 'training') for split in frames}
@@ -225,6 +253,7 @@ def _convert_kitti_split(out_dir: Path, aside: Path, split: str, names: list[str
         _link(folder / name, out_dir / part / name)
     old, new = aside / 'old', aside / 'new'
     read, reader.get_label_anno = reader.get_label_anno, read_labels
+    images, reader.io = reader.io, SimpleNamespace(imread=_read_shape)  # it reads all pixels to know their number
     try:
         infos = converter.get_kitti_image_info(
             str(out_dir),
@@ -237,6 +266,7 @@ def _convert_kitti_split(out_dir: Path, aside: Path, split: str, names: list[str
         )
     finally:
         reader.get_label_anno = read
+        reader.io = images
     for info, name in zip(infos, names, strict=True):
         info['point_cloud']['velodyne_path'] = f'{part}/{points}/{name}.bin'
     if split != 'test':
@@ -252,6 +282,14 @@ def _convert_kitti_split(out_dir: Path, aside: Path, split: str, names: list[str
     with write_whole(out_dir / path.name) as whole:
         os.replace(new / path.name, whole)
     return out_dir / path.name
+
+
+def _read_shape(path: str) -> SimpleNamespace:
+    """Stand in for the image that mmdet3d's converter asks for its shape."""
+    header = read_header(path)
+    if isinstance(header, str):
+        raise DataError(f'{path} cannot be read: {header}')
+    return SimpleNamespace(shape=(header.size[1], header.size[0], 3))
 
 
 def _count_points(converter, out_dir: Path, infos: list[dict]) -> None:

@@ -195,6 +195,7 @@ def run_setup_script(**variables: str) -> subprocess.CompletedProcess:
         ({'DUALATTN_BUILD': 'none'}, 'dualattn: no kernels, the reference runs everywhere (DUALATTN_BUILD=none)'),
         ({'DUALATTN_BUILD': 'cpu', 'CXX': sys.executable}, 'dualattn: cpu kernels (DUALATTN_BUILD=cpu)'),
         ({'CXX': 'no-such-compiler'}, 'dualattn: no kernels, the reference runs everywhere (there is no C++ compiler'),
+        ({'CXX': ' ', 'PATH': '/nowhere'}, "(there is no C++ compiler (looked for 'c++'"),
     ],
 )
 def test_setup_says_what_it_builds(variables, said):

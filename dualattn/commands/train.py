@@ -28,8 +28,8 @@ EXAMPLES = """examples:
   dualattn train configs/colorize/mpt_demo.py
 
   # your own photographs, starting from the weights that ship with the package
-  dualattn train configs/colorize/mpt_finetune_folder.py --cfg-options \\
-      train_dataloader.dataset.data_root=PHOTOS/train val_dataloader.dataset.data_root=PHOTOS/val
+  # (PHOTOS/train and PHOTOS/val; thirty of a kind are enough)
+  dualattn train configs/colorize/mpt_finetune_folder.py --cfg-options data_root=PHOTOS
 
   # go on where an interrupted run stopped
   dualattn train configs/colorize/mpt_base.py --resume

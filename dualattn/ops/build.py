@@ -56,7 +56,7 @@ def choose_build() -> tuple[str, str]:
 
     if sys.platform == 'win32':
         return refuse('the kernels are written for GCC and Clang')
-    compiler = os.environ.get('CXX', 'c++').split()[0]
+    compiler = (os.environ.get('CXX', '').split() or ['c++'])[0]
     if shutil.which(compiler) is None:
         return refuse(f'there is no C++ compiler (looked for {compiler!r}; on Debian: apt install g++)')
     try:

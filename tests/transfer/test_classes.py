@@ -142,6 +142,20 @@ def test_load_from_names_what_it_leaves_out(begin, heard):
 
 
 @pytest.mark.slow
+def test_load_from_carries_classes_of_the_same_name(begin, heard):
+    before, after = begin(['blue', 'b', 'c'])  # this data has red and blue
+    assert compare(before, after) == CLASS_LAYERS
+    for layer, rows in (('bbox_head.fc_cls', 1), ('bbox_head.fc_reg', 4), ('mask_head.conv_logits', 1)):
+        for kind in ('weight', 'bias'):
+            old, new = (side[f'roi_head.{layer}.{kind}'] for side in (before, after))
+            assert torch.equal(new[rows : 2 * rows], old[:rows])
+    for kind in ('weight', 'bias'):
+        old, new = (side[f'roi_head.bbox_head.fc_cls.{kind}'] for side in (before, after))
+        assert torch.equal(new[2], old[3])  # the background
+    (message,) = (record.message for record in heard.records if record.message.startswith('load_from: '))
+    assert 'Carried over for the classes of the same name (blue), in: ' in message and 'red begins anew' in message
+
+
 def test_as_many_other_classes_have_to_be_meant(begin, heard):
     with pytest.raises(DataError, match="checkpoint's training data and training data have different classes"):
         begin(['red', 'green'])

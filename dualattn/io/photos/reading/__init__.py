@@ -5,6 +5,7 @@ other module knows EXIF orientation, palettes, CMYK or colour profiles. One file
 """
 
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from dualattn.io.photos.reading import formats, heif, jpeg, jpeg2000, jpegxl, pi
 from dualattn.io.photos.reading.source import Decoded, Source
 
 MAX_PIXELS = 100_000_000
+# what libraries raise where numbers of a damaged file lead them astray: it tells their authors something, no user
+_NO_REASONS = (TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, struct.error)
 
 
 def read_photo(
@@ -136,6 +139,8 @@ def _opened(path: str | os.PathLike, max_pixels: int, **options) -> Iterator[Sou
         # a signature, and nothing behind it that makes sense
         is_unknown = isinstance(error, Image.UnidentifiedImageError)
         reason = 'its header is damaged' if is_unknown else ' '.join(str(error).split()) or type(error).__name__
+        if isinstance(error, _NO_REASONS):
+            reason = f'it is damaged ({reason})'
         if source is not None and source.lack:
             reason = f'the file is truncated: {source.lack}, and what is there cannot be decoded ({reason})'
         if 'allow_truncated' not in options:  # who cannot ask for it is not told of it

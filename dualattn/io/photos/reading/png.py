@@ -75,7 +75,7 @@ def decode(source: Source) -> Decoded:
     _warn_of_frames(chunks, source)
     try:
         samples, palette_alpha = _samples(chunks, bits, kind)
-    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError, zlib.error) as error:
         if isinstance(error, ImageError) or chunks.is_repaired:
             raise
         chunks.damage = 'the end of its compressed pixels is missing'
@@ -221,13 +221,36 @@ def _raw_bytes(header: bytes) -> int:
     """Return how many bytes the pixels have before compression, with one for the filter of each row."""
     width, height, bits, kind, _, _, interlace = struct.unpack('>IIBBBBB', header)
     pixel = bits * _CHANNELS[kind]
-    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
-    total = 0
-    for left, top, across, down in passes:
-        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
-        if columns > 0 and rows > 0:
-            total += rows * (1 + (columns * pixel + 7) // 8)
-    return total
+    passes = _passes(width, height) if interlace else [(width, height)]
+    return sum(rows * (1 + (columns * pixel + 7) // 8) for columns, rows in passes if columns and rows)
+
+
+def _passes(width: int, height: int) -> list[tuple[int, int]]:
+    """Return the sizes of the pictures that an interlaced one consists of; they may be empty."""
+    return [
+        (max(0, -(-(width - left) // across)), max(0, -(-(height - top) // down))) for left, top, across, down in _ADAM7
+    ]
+
+
+def _deinterlaced(chunks: _Chunks) -> np.ndarray:
+    """Return samples of 16 bits, pass by pass, each a picture of its own; libpng warns of a whole one on its output."""
+    width, height, bits, kind = struct.unpack_from('>IIBB', chunks.header)
+    expected, at = _raw_bytes(chunks.header), 0
+    decompressor = zlib.decompressobj()
+    raw = decompressor.decompress(b''.join(chunks.data), expected + 1)
+    if len(raw) != expected or not decompressor.eof:
+        raise ValueError('its compressed pixels are cut')
+    channels = _CHANNELS[kind]
+    samples = np.empty((height, width, channels), np.uint16)
+    for (left, top, across, down), (columns, rows) in zip(_ADAM7, _passes(width, height), strict=True):
+        if columns == 0 or rows == 0:
+            continue
+        size = rows * (1 + 2 * channels * columns)
+        header = struct.pack('>IIBBBBB', columns, rows, bits, kind, 0, 0, 0)
+        part = _plain(_Chunks(header, [zlib.compress(raw[at : at + size], 0)]))
+        samples[top::down, left::across] = imagecodecs.png_decode(part).reshape(rows, columns, channels)
+        at += size
+    return samples[..., 0] if channels == 1 else samples
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
@@ -245,7 +268,7 @@ def _plain(chunks: _Chunks, *others: tuple[bytes, bytes]) -> bytes:
 def _samples(chunks: _Chunks, bits: int, kind: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return samples (H, W) or (H, W, C), full range, colours looked up, and the alpha of a palette."""
     if bits == 16:
-        samples = imagecodecs.png_decode(_plain(chunks))
+        samples = _deinterlaced(chunks) if chunks.header[12] else imagecodecs.png_decode(_plain(chunks))
         if samples.dtype != np.uint16 or (samples.shape[2:] or (1,)) != (_CHANNELS[kind],):
             raise ImageError(f'decoders disagree on the image: {samples.shape} of {samples.dtype}')
         return samples, None

@@ -61,6 +61,18 @@ def random(kind, bits):
     return RNG.integers(0, 1 << bits, (HEIGHT, WIDTH, CHANNELS[kind]), dtype=np.uint16)
 
 
+@pytest.mark.parametrize('kind', [0, 2, 4, 6])
+@pytest.mark.parametrize('size', [(1, 1), (2, 3), (5, 4), (9, 17)])
+def test_interlaced_16_bits_of_every_size_without_a_word_of_libpng(tmp_path, kind, size, capfd):
+    samples = RNG.integers(0, 1 << 16, (*size, CHANNELS[kind]), dtype=np.uint16)
+    path = tmp_path / 'a.png'
+    path.write_bytes(make(samples, 16, kind, interlace=True))
+    found = read_photo(path)
+    colors = samples[..., : 1 if kind in (0, 4) else 3]
+    np.testing.assert_array_equal(found.pixels.reshape(colors.shape), colors)
+    assert capfd.readouterr().err == ''
+
+
 @pytest.mark.parametrize('interlace', [False, True])
 @pytest.mark.parametrize(('kind', 'bits'), KINDS)
 @pytest.mark.parametrize('transparent', [False, True])

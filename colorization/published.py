@@ -38,6 +38,17 @@ PUBLISHED = [
         blob='6a2141e1cae4ff1cc936a20a084d9bb321ef83f9',
     ),
     PublishedFile(
+        name='mpt_small_anneal',
+        file='mpt_small_anneal.safetensors',
+        url='',
+        licence='Apache-2.0',
+        purpose='packaged before mpt_small_long.py: MPT with a palette head, after 161,600 samples',
+        size=14_463_736,
+        sha256='0bc898e7ae96e9d6d9373e134fe85842a203951839c144ea1614c837d086fe6b',
+        source='the history of this repository',
+        blob='a11bd74a53826e161c35647e9de5f54360b0f42b',
+    ),
+    PublishedFile(
         name='vgg19',
         file='vgg19-dcbb9e9d.pth',
         url='https://download.pytorch.org/models/vgg19-dcbb9e9d.pth',

@@ -18,7 +18,7 @@ model = dict(
         # chosen after the training, so that the colours are about as strong as those of photographs; docs/colours.md
         temperature=0.46,
         gain=1.05,
-        recovery=0.6,
+        recovery=0.8,
     ),
     pixel_loss=dict(type='PixelLoss', loss_weight=0.02),
     palette_loss=dict(type='PaletteLoss', sigma=5.0, mixing=0.5),

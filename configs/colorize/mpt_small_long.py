@@ -1,0 +1,13 @@
+# The training of the weights that ship with the package, last part, from those of the fourth: as many samples again:
+# the rate rises once more and then falls to nothing. The packaged weights are those of iteration 6,250: there the time
+# was over, and --resume goes on.
+_base_ = ['./mpt_small_128.py']
+load_from = 'work_dirs/mpt_small_anneal/iter_1200.pth'
+model = dict(generator_weights=None)
+optim_wrapper = dict(generator=dict(optimizer=dict(lr=6e-4)))
+param_scheduler = [
+    dict(type='LinearLR', by_epoch=False, start_factor=0.01, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=8650, eta_min=1e-6),
+]
+train_cfg = dict(max_iters=8650, val_interval=1500)
+randomness = dict(seed=3)

@@ -189,27 +189,54 @@ def _run(code, answer):
         answer.send('')
 
 
+def _run_apart(context, code):
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(code, sender))
+    process.start()
+    sender.close()
+    try:
+        error = receiver.recv()
+    except EOFError:
+        error = 'the process died'
+    process.join()
+    return error
+
+
+def _serve(connection):
+    import torch  # noqa: F401
+    import torchvision  # noqa: F401
+
+    while code := connection.recv():
+        connection.send(_run_apart(multiprocessing.get_context('fork'), code))
+
+
 @pytest.fixture(scope='module')
 def run_prepared():
-    """Runs code in a process of its own that has torch and torchvision already, which take seconds to load."""
-    forks = 'forkserver' in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('forkserver' if forks else 'spawn')
+    """Runs code in a process of its own that has torch and torchvision already, which take seconds to load.
+
+    They are forked from one that was started for this and has loaded nothing else; multiprocessing's own server of that
+    kind serves a whole process, so that another test may have loaded anything into it.
+    """
+    spawn = multiprocessing.get_context('spawn')
+    forks = 'fork' in multiprocessing.get_all_start_methods()
+    here, there = spawn.Pipe()
+    server = spawn.Process(target=_serve, args=(there,), daemon=False)
     if forks:
-        context.set_forkserver_preload(['torch', 'torchvision'])
+        server.start()
+        there.close()
 
     def run(code):
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_run, args=(code, sender))
-        process.start()
-        sender.close()
-        try:
-            error = receiver.recv()
-        except EOFError:
-            error = 'the process died'
-        process.join()
+        if forks:
+            here.send(code)
+            error = here.recv()
+        else:
+            error = _run_apart(spawn, code)
         assert not error, error
 
-    return run
+    yield run
+    if forks:
+        here.send('')
+        server.join()
 
 
 def test_importing_dualattn_is_light(run_prepared):

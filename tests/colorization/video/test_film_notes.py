@@ -3,10 +3,11 @@
 import json
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
+
+av = pytest.importorskip('av')
 
 from colorization.commands.video import main
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-av = pytest.importorskip('av')
-
 from colorization.commands.video import main
+
+av = pytest.importorskip('av')
 
 HEIGHT, WIDTH, FRAMES = 96, 128, 5  # of each of the two shots
 RATE = 10

@@ -1,5 +1,5 @@
-# The training of the weights that ship with the package, last part, from those of the third: the rate falls to nothing,
-# and the average follows faster.
+# The training of the weights that ship with the package, fourth part, from those of the third: the rate falls to
+# nothing, and the average follows faster.
 _base_ = ['./mpt_small_128.py']
 load_from = 'work_dirs/mpt_small_128/iter_3500.pth'
 model = dict(generator_weights=None, ema_momentum=0.002)

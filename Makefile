@@ -11,6 +11,8 @@ VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 JOBS ?= logical
+# pytest-timeout cannot end what hangs outside Python or as a fixture ends; then the process goes, with a traceback
+WATCH := -o faulthandler_timeout=700 -o faulthandler_exit_on_timeout=true --max-worker-restart=1
 export VENV PYTHON
 
 SETS := core colorize photos train evaluate transfer video web export dev docs
@@ -28,7 +30,7 @@ demo: setup  ## train the small demo network, then colorize black-and-white phot
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
 test: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/web $(STAMPS)/photos $(STAMPS)/dev  ## run the whole test suite (the first time compiles mmcv: about 7 minutes)
-	$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(WATCH) $(ARGS)
 
 test-long: setup setup-transfer $(STAMPS)/export $(STAMPS)/video $(STAMPS)/web $(STAMPS)/photos $(STAMPS)/dev  ## run what takes too long for every day, the commands of the documentation first
 	$(VENV)/bin/python -m pytest --long -m long $(ARGS)

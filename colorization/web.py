@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from colorization.desk import FORMATS, PREVIEW_SIDE, Desk, PageError, Session
@@ -226,7 +227,9 @@ class _Doorkeeper:
     """ASGI middleware: keeps browser and server from other hosts, and lets the desk clear away what uploads left.
 
     Gradio fetches what a file in an event is called, where that is an address on the web, and streams it through
-    `/file=http...`; nothing on the page needs this, and the server would serve strangers as their proxy.
+    `/file=http...`; nothing on the page needs this, and the server would serve strangers as their proxy. Nor does it
+    look where a file on the disk lies unless it started the server itself: strangers could have any photograph of the
+    server's shown to them, and `/dev/zero` would be read for ever.
 
     It is none of Starlette's `BaseHTTPMiddleware`, whose answers run on a task of their own: that a visitor has left,
     which ends a session, and that an upload was cut, would reach gradio late or never.
@@ -263,8 +266,8 @@ class _Doorkeeper:
             body = await _receive_whole(receive, MAX_EVENT)
             if body is None:
                 await _refuse(413, f'an event has at most {MAX_EVENT} bytes', send_with_headers)
-            elif _names_a_host(body):
-                await _refuse(403, 'a photograph is uploaded, not named by its address', send_with_headers)
+            elif _names_what_is_elsewhere(body, self.desk.folder):
+                await _refuse(403, 'a photograph is uploaded, not named by its address or path', send_with_headers)
             else:
                 await self.app(scope, _give_back(body, receive), send_with_headers)
         else:
@@ -300,8 +303,8 @@ def _give_back(body: bytes, receive: Callable) -> Callable:
     return receive_again
 
 
-def _names_a_host(body: bytes) -> bool:
-    """Return whether a JSON text holds an address on the web where gradio would fetch it, or cannot be looked through.
+def _names_what_is_elsewhere(body: bytes, folder: Path) -> bool:
+    """Return whether a JSON text names an address on the web or a file outside a folder, or cannot be looked through.
 
     `url`, which the browser shows a file by, holds the page's own address and is not fetched.
     """
@@ -314,12 +317,23 @@ def _names_a_host(body: bytes) -> bool:
     while left:
         value = left.pop()
         if isinstance(value, dict):
+            if isinstance(value.get('path'), str) and not _lies_in(value['path'], folder):
+                return True
             left += [each for key, each in value.items() if key != 'url' or not isinstance(each, str)]
         elif isinstance(value, list):
             left += value
         elif isinstance(value, str) and value.strip().lower().startswith(('http:', 'https:')):
             return True
     return False
+
+
+def _lies_in(path: str, folder: Path) -> bool:
+    """Return whether a path, with its links followed, is of a file below a folder."""
+    try:
+        found = Path(path).resolve()
+        return found.is_relative_to(folder.resolve()) and found.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
+        return False
 
 
 def make_app(desk: Desk) -> Any:

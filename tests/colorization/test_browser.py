@@ -76,12 +76,13 @@ def address(desk):
         port = free.getsockname()[1]
     config = uvicorn.Config(make_app(desk), '127.0.0.1', port, log_level='error', timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started)
     yield '127.0.0.1', port
     server.should_exit = True
-    thread.join()
+    thread.join(30)
+    assert not thread.is_alive(), 'the server hangs'
     for name, value in kept.items():
         if value is None:
             del os.environ[name]
@@ -349,6 +350,7 @@ def make_event(path):
 
 FOREIGN = 'http://93.184.215.14/x.png'  # a public address, which gradio's own protection lets through
 NESTED = '[' * 100_000
+ELSEWHERE = ('/etc/passwd', '/dev/zero', __file__, 'README.md', '../x.png', '~/x.png', 'x\0.png', 'a' * 5000, '')
 
 
 @pytest.mark.parametrize(
@@ -357,6 +359,7 @@ NESTED = '[' * 100_000
         ('POST', '/queue/join', make_event(FOREIGN), 403),
         ('POST', '/queue/join/', make_event(' HTTPS://example.org/x'), 403),
         ('POST', '/queue/join', make_event('http://[::1]/x'), 403),
+        *(('POST', '/queue/join', make_event(path), 403) for path in ELSEWHERE),
         ('POST', '/queue/join', f'{{"data": {NESTED}', 403),
         ('POST', '/queue/join', json.dumps(dict(data='x' * (1 << 20))), 413),
         ('POST', '/queue/join', '{', 422),

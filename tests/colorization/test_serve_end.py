@@ -28,7 +28,7 @@ def test_an_open_page_is_cut_off(quiet, capfd):
     if quiet:
         logger.addFilter(is_worth_a_line)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         while not server.started:

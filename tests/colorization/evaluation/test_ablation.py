@@ -97,7 +97,7 @@ def test_sigterm_reaches_the_training_and_ends_the_grid(tmp_path, monkeypatch):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    stopper = threading.Thread(target=stop)
+    stopper = threading.Thread(target=stop, daemon=True)
     stopper.start()
     plan = Plan('mpt-4', (0,), 500, ())
     runs = plan.runs(PAPER, tmp_path / 'configs', tmp_path / 'work')

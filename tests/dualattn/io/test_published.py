@@ -62,7 +62,7 @@ def server(monkeypatch):
     """The handler's class and its address; every test starts with a well-behaved server."""
     handler = type('Fresh', (Handler,), dict(plan=[], requests=[]))
     http = ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs=dict(poll_interval=0.01))
+    thread = threading.Thread(target=http.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True)
     thread.start()
     for name in ('DUALATTN_MIRROR', 'HF_ENDPOINT', 'HF_HUB_OFFLINE', 'http_proxy', 'HTTP_PROXY'):
         monkeypatch.delenv(name, raising=False)

@@ -23,6 +23,9 @@ TONES = {
     'green': ((5, 25, 10), (110, 135, 110), (235, 250, 235)),
     'sepia above cyan': ((10, 25, 45), (125, 128, 120), (250, 232, 200)),  # split tones
     'cyan above sepia': ((50, 28, 10), (130, 125, 115), (215, 235, 245)),
+    'orange above teal': ((0, 50, 70), (120, 128, 125), (255, 205, 130)),  # extreme ones
+    'green above violet': ((60, 15, 90), (128, 125, 130), (190, 250, 170)),
+    'duotone': ((40, 0, 110), (150, 110, 120), (255, 225, 120)),
     'yellowed': ((20, 15, 5), (140, 130, 110), (245, 235, 205)),
 }
 # of photos/val, two that are toned black-and-white photographs themselves
@@ -47,6 +50,27 @@ def test_packaged_photographs(name):
     assert all(is_in_color(rgb) for rgb in colors)
     assert not any(is_in_color(tone(rgb, name)) for rgb in colors)
     assert not any(is_in_color(read_rgb(path)) for path in packaged_gray_photos().values())
+
+
+@pytest.mark.parametrize('quality', [30, 95])
+def test_what_a_scan_and_a_jpeg_add_to_a_tone(quality):
+    """Noise of each channel, and blocks of 16 x 16 pixels whose colours are rounded."""
+    rng = np.random.default_rng(quality)
+    for rgb in map(read_rgb, packaged_color_photos().values()):
+        toned = tone(rgb, 'orange above teal', 95) + rng.normal(0, 6, rgb.shape)
+        buffer = io.BytesIO()
+        Image.fromarray(toned.clip(0, 255).astype(np.uint8)).save(buffer, 'JPEG', quality=quality, subsampling='4:2:0')
+        assert not is_in_color(np.asarray(Image.open(buffer)))
+
+
+def test_slow_stains_are_no_colour():
+    for rgb in map(read_rgb, packaged_color_photos().values()):
+        toned = tone(rgb, 'sepia').astype(float)
+        y, x = np.mgrid[0 : 1 : rgb.shape[0] * 1j, 0 : 1 : rgb.shape[1] * 1j]
+        for center, size in (((0.2, 0.3), 0.1), ((0.8, 0.7), 0.2), ((0.5, 0.1), 0.15)):
+            near = np.exp(-((y - center[0]) ** 2 + (x - center[1]) ** 2) / size**2)
+            toned *= 1 - near[..., None] * [0.03, 0.08, 0.25]
+        assert not is_in_color(toned.round().astype(np.uint8))
 
 
 def test_shapes_without_colour():

@@ -207,9 +207,8 @@ def _judge(job: Job, start: float, reading: Reading, settings: Settings) -> '_Ta
         photo, said = reading.photo, list(reading.messages)
         in_color = photo.pixels.ndim == 3 and settings.if_color != 'redo' and is_in_color(to_8_bit(photo.pixels))
         if in_color and not job.is_named:
-            if settings.if_color == 'copy':
-                _copy(job, settings)
-            return Outcome(job, COPIED if settings.if_color == 'copy' else IN_COLOR, '', said, time.monotonic() - start)
+            state = _copy(job, settings) if settings.if_color == 'copy' else IN_COLOR
+            return Outcome(job, state, '', said, time.monotonic() - start)
     except Exception as error:
         return _failure(job, error, start, reading.messages)
     if in_color:
@@ -354,13 +353,18 @@ def _write(
     return Outcome(job, DONE, '', said + found, time.monotonic() - start, doubt)
 
 
-def _copy(job: Job, settings: Settings) -> None:
-    """Copy a photograph as it is, under the suffix that it has."""
-    target = job.target.with_suffix(job.source.suffix)
-    if settings.overwrite or not target.exists():
-        with write_whole(target, settings.overwrite) as aside:
-            shutil.copyfile(job.source, aside)
-        _keep_time(job, target, settings)
+def _copy(job: Job, settings: Settings) -> str:
+    """Copy a photograph as it is, under the suffix that it has; return what became of it."""
+    target = job.copied_to
+    if target.exists():
+        if target.samefile(job.source):  # the outputs stand beside the photographs
+            return IN_COLOR
+        if not settings.overwrite:
+            return THERE
+    with write_whole(target, settings.overwrite) as aside:
+        shutil.copyfile(job.source, aside)
+    _keep_time(job, target, settings)
+    return COPIED
 
 
 def _keep_time(job: Job, path: Path, settings: Settings) -> None:

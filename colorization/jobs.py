@@ -30,6 +30,8 @@ class Job:
         beside: further pictures by what they show, see `BESIDE`.
         page: which page of a TIFF, from 1; None takes the photograph of the file.
         is_named: whether the user named this very file, not a folder or pattern that it is in.
+        copy: where it is copied to as it is, if it is in colour already and such photographs are to be copied; None
+            names it as the target, with the suffix of the source.
     """
 
     source: Path
@@ -37,11 +39,17 @@ class Job:
     beside: Mapping[str, Path] = field(default_factory=dict)
     page: int | None = None
     is_named: bool = False
+    copy: Path | None = None
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that the job writes."""
         return (self.target, *self.beside.values())
+
+    @property
+    def copied_to(self) -> Path:
+        """Where the photograph is copied to if it is in colour already."""
+        return self.copy or _shortened(self.target.with_suffix(self.source.suffix), 0)
 
     @property
     def is_done(self) -> bool:
@@ -75,6 +83,7 @@ def plan_jobs(
     beside: Sequence[str] = (),
     overwrite: bool = False,
     listed: Sequence[str] = (),
+    copies: bool = False,
 ) -> Plan:
     """Give each photograph its outputs; any doubt about the names is an error before work starts.
 
@@ -90,6 +99,7 @@ def plan_jobs(
         beside: what else each job writes, NAME_compare.jpg and the like beside its target; see `BESIDE`.
         overwrite: allow outputs that exist, of one named photograph; of several they count as done.
         listed: further photographs, from a list; their folders below the one they share are kept.
+        copies: photographs that are in colour already will be copied; those copies get names that differ, too.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -107,6 +117,8 @@ def plan_jobs(
         raise ValueError(f'{out} looks like a file, but several photographs may come: name a folder with -o')
     else:
         plan = _plan_folder(inputs, listed, out, recursive, suffix, file_format, beside, overwrite)
+    if copies:
+        plan.jobs = [replace(job, copy=job.copied_to) for job in plan.jobs]
     _check_outputs(plan.jobs)  # also before names are changed: one that is an input is a mistake, not a clash
     plan.jobs, plan.renamed = _name_apart(plan.jobs)
     _check_outputs(plan.jobs)
@@ -286,6 +298,7 @@ def _name_apart(jobs: list[Job]) -> tuple[list[Job], int]:
     """Return the jobs with outputs that differ, and how many got another name."""
     named = {(index, 'target'): job.target for index, job in enumerate(jobs)}
     named |= {(index, kind): path for index, job in enumerate(jobs) for kind, path in job.beside.items()}
+    named |= {(index, 'copy'): job.copy for index, job in enumerate(jobs) if job.copy not in (None, job.target)}
     users = Counter(_folded(path) for path in named.values())
     taken = {_folded(path) for path in named.values() if users[_folded(path)] == 1}
     changed = set()
@@ -293,7 +306,7 @@ def _name_apart(jobs: list[Job]) -> tuple[list[Job], int]:
         if users[_folded(path)] == 1:
             continue
         source = jobs[index].source
-        end = '' if kind == 'target' else f'_{kind}'
+        end = '' if kind in ('target', 'copy') else f'_{kind}'
         stem = path.stem.removesuffix(end) + source.suffix
         for number in range(1, len(named) + 2):
             more = '' if number == 1 else f'_{number}'
@@ -304,7 +317,12 @@ def _name_apart(jobs: list[Job]) -> tuple[list[Job], int]:
         named[index, kind] = candidate
         changed.add(index)
     renamed = [
-        replace(job, target=named[index, 'target'], beside={kind: named[index, kind] for kind in job.beside})
+        replace(
+            job,
+            target=named[index, 'target'],
+            beside={kind: named[index, kind] for kind in job.beside},
+            copy=named.get((index, 'copy'), job.copy and named[index, 'target']),
+        )
         for index, job in enumerate(jobs)
     ]
     return renamed, len(changed)
@@ -321,7 +339,8 @@ def _check_outputs(jobs: list[Job]) -> None:
         if job.target.suffix.lower() not in WRITE_FORMATS:
             allowed = ', '.join(WRITE_FORMATS)
             raise ValueError(f"{job.target}: suffix '{job.target.suffix}' cannot be written, use one of {allowed}")
-    replaced = sorted({path.resolve() for job in jobs for path in job.outputs} & sources)
+    copies = {job.copy.resolve() for job in jobs if job.copy is not None and job.copy.resolve() != job.source.resolve()}
+    replaced = sorted(({path.resolve() for job in jobs for path in job.outputs} | copies) & sources)
     if replaced:
         names = _join(map(printable, replaced))
         raise ValueError(f'{names} is an input and would be replaced; choose another -o or a --suffix')

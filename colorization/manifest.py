@@ -28,7 +28,7 @@ class Manifest:
     def __init__(self, path: Path, weights: str | None):
         self.path = path
         self.weights = weights
-        self._done: set[tuple] = set()
+        self._done: dict[tuple, set[str]] = {}  # by key and state, the outputs
         if path.exists():
             self._read()
         with open(path, 'ab+') as file:  # refused now rather than after the first photograph
@@ -44,17 +44,29 @@ class Manifest:
             try:
                 entry = json.loads(line)
                 key = (entry['input'], entry.get('page'), entry['size'], entry['mtime_ns'], entry['weights'])
-                state = entry['state']
+                state, outputs = entry['state'], set(entry['outputs'])
             except (ValueError, KeyError, TypeError) as error:
                 if line.startswith('{'):
                     continue  # cut by the end of a run: its photograph is done again
                 raise ValueError(f'{self.path}: line {number} is no record of a photograph') from error
             if state in (DONE, COPIED, IN_COLOR):
-                self._done.add(key)
+                self._done.setdefault((key, state), set()).update(outputs)
 
-    def has_done(self, job: Job) -> bool:
-        """Tell whether a photograph, unchanged since, was done with these weights; its outputs are not looked at."""
-        return self._key(job) in self._done
+    def has_done(self, job: Job, if_color: str = 'skip') -> bool:
+        """Tell whether a photograph, unchanged since, was done with these weights; its outputs are not looked at.
+
+        Args:
+            job: the photograph; one that became other files than it is to become now is not done.
+            if_color: see `batch.Settings`: one that was found to be in colour is done if that is what it is left for.
+        """
+        key = self._key(job)
+        if self._done.get((key, DONE), set()) >= set(map(_absolute, job.outputs)):
+            return True
+        if job.is_named or if_color == 'redo':  # which is colorized also if it is in colour
+            return False
+        if if_color == 'copy':
+            return (key, COPIED) in self._done and _absolute(job.copied_to) in self._done[key, COPIED]
+        return (key, IN_COLOR) in self._done
 
     def add(self, outcome: Outcome) -> None:
         """Add the record of a photograph.
@@ -64,7 +76,8 @@ class Manifest:
         """
         job = outcome.job
         source, page, size, mtime, weights = self._key(job)
-        hashes = {_absolute(path): hash_file(path) for path in job.outputs if path.exists()}
+        outputs = (*job.outputs, job.copied_to) if outcome.state == COPIED else job.outputs
+        hashes = {_absolute(path): hash_file(path) for path in outputs if path.exists()}
         entry: dict[str, Any] = dict(
             input=source,
             page=page,

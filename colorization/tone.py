@@ -40,8 +40,8 @@ def measure_variety(rgb: np.ndarray) -> float:
     # as far as a panorama keeps its shorter side
     step = max(1, min(-(-max(rgb.shape[:2]) // _DECODE_SIDE), min(rgb.shape[:2]) // _LEAST_SIDE))
     pixels = torch.from_numpy(np.array(rgb[::step, ::step])).permute(2, 0, 1)[None].float() / 255
-    ycc = 100 * rgb_to_ycbcr(pixels)
-    rest = _fit(ycc[:, :1], torch.cat([rgb_to_lab(pixels)[1], ycc[:, 1:]], dim=1))
+    coded = 100 * rgb_to_ycbcr(pixels)
+    rest = _fit(coded[:, :1], torch.cat([rgb_to_lab(pixels)[1], coded[:, 1:]], dim=1))
     lab, ycc = rest[..., :2], rest[..., 2:]
     shared = F.avg_pool2d(torch.from_numpy(ycc).permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0).numpy()
     measures = (

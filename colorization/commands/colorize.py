@@ -314,6 +314,7 @@ def plan(args: argparse.Namespace) -> 'Plan':
         list_beside(args),
         args.overwrite,
         read_list(args.list),
+        copies=args.if_color == 'copy',
     )
     taken = name_outputs(found.jobs)
     found.jobs = take_shard(found.jobs, *find_shard(args.shard))
@@ -377,7 +378,11 @@ def colorize(args: argparse.Namespace) -> int:
         colorizer = load_colorizer(args)
         settings = make_settings(args, colorizer)
         manifest = None if args.manifest is None else Manifest(args.manifest, settings.weights)
-        jobs = [job for job in found.jobs if not (args.resume and manifest is not None and manifest.has_done(job))]
+        jobs = [
+            job
+            for job in found.jobs
+            if not (args.resume and manifest is not None and manifest.has_done(job, args.if_color))
+        ]
     except (ValueError, OSError, RuntimeError, ImportError, SyntaxError, LookupError) as error:
         print(f'colorize: {explain(error)}', file=sys.stderr)
         return 2

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from colorization.batch import Settings, run_job, run_jobs
-from colorization.jobs import Job
+from colorization.batch import Outcome, Settings, run_job, run_jobs
+from colorization.jobs import Job, plan_jobs
 from colorization.manifest import Manifest
 from dualattn.io.photos import Photo, read_photo, write_photo
 from dualattn.io.photos.photo import to_8_bit
@@ -293,3 +295,46 @@ def test_manifest_is_trusted(jobs, tmp_path):
     path.write_text('no record\n' + path.read_text())
     with pytest.raises(ValueError, match='line 1 is no record'):
         Manifest(path, 'weights')
+
+
+def test_manifest_is_trusted_for_what_is_asked_for_now(jobs, tmp_path):
+    path = tmp_path / 'done.jsonl'
+    manifest = Manifest(path, 'weights')
+    job, copied, left = jobs[0], replace(jobs[1], copy=tmp_path / 'copied.png'), jobs[3]
+    shutil.copyfile(copied.source, copied.copy)
+    for each, state in ((job, 'done'), (copied, 'copied'), (left, 'in colour')):
+        job.target.parent.mkdir(exist_ok=True)
+        job.target.write_bytes(b'in colour')
+        manifest.add(Outcome(each, state))
+    again = Manifest(path, 'weights')
+    assert json.loads(path.read_text().splitlines()[1])['outputs'] == [str(copied.copy)]
+    assert again.has_done(job) and again.has_done(job, 'redo')
+    assert not again.has_done(replace(job, target=tmp_path / 'elsewhere.png'))
+    assert not again.has_done(replace(job, beside={'compare': tmp_path / 'compare.jpg'}))
+    assert [again.has_done(copied, if_color) for if_color in ('skip', 'copy', 'redo')] == [False, True, False]
+    assert [again.has_done(left, if_color) for if_color in ('skip', 'copy', 'redo')] == [True, False, False]
+    assert not again.has_done(replace(left, is_named=True))
+
+
+def test_a_copy_replaces_no_other_photograph(tmp_path):
+    rng = np.random.default_rng(0)
+    colors = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((90, 70), Image.Resampling.BICUBIC)
+    for name in ('new/a.jpg', 'old/a_color.jpg', 'old/b.jpg'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        colors.rotate(len(name)).save(tmp_path / name)
+    inputs, out = [str(tmp_path / 'new'), str(tmp_path / 'old' / 'a_color.jpg')], tmp_path / 'old'
+    options = dict(suffix='_color', file_format='png', overwrite=True)
+    assert len(plan_jobs(inputs, out, **options).jobs) == 2
+    with pytest.raises(ValueError, match='a_color.jpg is an input'):
+        plan_jobs(inputs, out, **options, copies=True)
+    # and none that another one becomes
+    (tmp_path / 'new' / 'a_compare.jpg').write_bytes((tmp_path / 'new' / 'a.jpg').read_bytes())
+    jobs = plan_jobs(inputs[:1], tmp_path / 'out', file_format='png', beside=['compare'], copies=True).jobs
+    names = [path.name for job in jobs for path in (*job.outputs, job.copied_to)]
+    assert len(set(names)) == len(names) == 6
+    # beside themselves they are there already
+    before = (out / 'b.jpg').read_bytes()
+    (job,) = plan_jobs([str(out / '?.jpg')], out, file_format='png', copies=True).jobs
+    assert job.copied_to == job.source
+    assert run_job(job, paint, Settings(if_color='copy', overwrite=True)).state == 'in colour'
+    assert (out / 'b.jpg').read_bytes() == before and not (out / 'b.png').exists()

@@ -5,17 +5,15 @@ last use.
 """
 
 import copy
-import re
 import shutil
-import tempfile
 import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,7 +21,9 @@ from PIL import Image
 from colorization.draft import Draft
 from colorization.hints import Hint, HintError, Hints
 from colorization.pipeline import Colorizer, has_palette
+from colorization.propagation import REACHES
 from colorization.provenance import mark
+from colorization.visitors import PREVIEW, Limits, PageError, VisitorFiles, clean_name
 from dualattn.io.photos import WRITE_FORMATS, ImageError, read_photo, write_photo
 
 __all__ = ['Desk', 'Limits', 'PageError', 'Session', 'draw_hints']
@@ -31,37 +31,6 @@ __all__ = ['Desk', 'Limits', 'PageError', 'Session', 'draw_hints']
 PREVIEW_SIDE = 1024
 CLICK_SHARE = 0.012  # of the longer side: how large a click is
 FORMATS = ('as the original', 'png', 'jpg', 'tif', 'webp')
-_SESSION = 'session-'
-_UNSAFE = re.compile(r'[^\w.-]+', re.ASCII)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a visitor may ask for.
-
-    Attributes:
-        megapixels: of a photograph.
-        megabytes: of an uploaded file.
-        files: photographs at a time.
-        queue: visitors that wait; one more is told that the queue is full.
-        seconds: for the photographs of one ZIP; those that did not get their turn are named.
-        sessions: visitors whose photographs are kept open; the longest unused one loses its turn.
-        idle: seconds after which an unused session ends.
-        unclaimed: seconds after which an upload that no session has taken over is deleted.
-    """
-
-    megapixels: float = 60
-    megabytes: float = 100
-    files: int = 50
-    queue: int = 16
-    seconds: float = 600
-    sessions: int = 8
-    idle: float = 3600
-    unclaimed: float = 900
-
-
-class PageError(ValueError):
-    """What is told to the visitor."""
 
 
 @dataclass
@@ -119,47 +88,21 @@ class Desk:
         self.folder = folder
         self.limits = limits or Limits()
         self._sessions: dict[Path, Session] = {}
+        self.files = VisitorFiles(folder, self.limits)
         self._lock = threading.Lock()
-        self._uploading = 0
 
-    @contextmanager
-    def take_upload(self) -> Iterator[None]:
-        """Mark that an upload is being received; where it is the last one, what broken ones left is cleared away."""
+    def tend(self) -> None:
+        """End the sessions that nobody uses, and sweep."""
+        now = time.monotonic()
         with self._lock:
-            self._uploading += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._uploading -= 1
-            self.sweep()
-
-    def sweep(self) -> None:
-        """Delete what no session owns: parts of uploads that broke off, empty folders, uploads that nobody came for.
-
-        gradio receives a file under a temporary name at the top of the folder, moves it into a folder of its own when
-        it is whole, and forgets it where the connection breaks.
-        """
-        now = time.time()
-        with self._lock:
-            if self._uploading:
-                return
-            for entry in self.folder.iterdir():
-                if entry.name.startswith(_SESSION):  # `close` deletes it
-                    continue
-                try:
-                    if not entry.is_dir():
-                        entry.unlink()
-                    elif now - entry.stat().st_mtime > self.limits.unclaimed:
-                        shutil.rmtree(entry)
-                    elif not any(entry.iterdir()):
-                        entry.rmdir()
-                except OSError:  # gradio deletes too
-                    continue
+            ended = [each for each in self._sessions.values() if now - each.used > self.limits.idle]
+        for each in ended:
+            self.close(each)
+        self.files.sweep()
 
     def open(self) -> Session:
         """Begin a session."""
-        session = Session(Path(tempfile.mkdtemp(prefix=_SESSION, dir=self.folder)))
+        session = Session(self.files.open_folder())
         with self._lock:
             self._sessions[session.folder] = session
             now = time.monotonic()
@@ -176,26 +119,26 @@ class Desk:
             return
         with self._lock:
             self._sessions.pop(session.folder, None)
-        shutil.rmtree(session.folder, ignore_errors=True)
-        self.sweep()
+        self.files.close_folder(session.folder)
         session.draft, session.paths, session.names, session.hints = None, [], [], []
 
     def upload(self, session: Session, uploads: list[str]) -> list[str]:
         """Move uploaded files into a session, in place of what it held; returns what was wrong with which.
 
+        Where none of them is a photograph, the session keeps what it has.
+
         Raises:
             PageError: too many, or none of them is a photograph.
         """
+        session.used = time.monotonic()
+        uploads = list(dict.fromkeys(uploads))
         if len(uploads) > self.limits.files:
-            for refused in uploads:
-                Path(refused).unlink(missing_ok=True)
+            for refused in map(Path, uploads):
+                self.files.forget(refused)
             raise PageError(f'{len(uploads)} photographs are more than the limit of {self.limits.files} at a time')
-        for path in session.paths:
-            path.unlink(missing_ok=True)
-        session.names, session.paths, session.hints, session.draft = [], [], [], None
-        problems = []
+        names, paths, problems = [], [], []
         for upload in map(Path, uploads):
-            name = _UNSAFE.sub('_', upload.name)[-80:] or 'photograph'
+            name = clean_name(upload.name)
             path = session.folder / f'{uuid.uuid4().hex}{upload.suffix.lower() if upload.suffix.isascii() else ""}'
             try:
                 shutil.move(upload, path)
@@ -206,12 +149,15 @@ class Desk:
                 path.unlink(missing_ok=True)
                 problems.append(f'{name}: {_explain(error, path)}')
                 continue
-            session.names.append(name)
-            session.paths.append(path)
-            session.hints.append(None)
-        self.sweep()
-        if not session.paths:
+            finally:
+                self.files.forget(upload)
+            names.append(name)
+            paths.append(path)
+        if not paths:
             raise PageError('; '.join(problems) or 'no photograph was uploaded')
+        for path in session.paths:
+            path.unlink(missing_ok=True)
+        session.names, session.paths, session.hints, session.draft = names, paths, [None] * len(names), None
         return problems
 
     def work_on(self, session: Session, number: int, weights: str, chroma: float, vividness: float) -> Draft:
@@ -221,7 +167,7 @@ class Desk:
             PageError: there is no such photograph, or it cannot be colorized.
         """
         session.used = time.monotonic()
-        if not 0 <= number < len(session.paths):
+        if type(number) is not int or not 0 <= number < len(session.paths):
             raise PageError('upload a photograph first')
         colorizer = self._prepare(weights, chroma, vividness)
         draft = session.draft
@@ -237,7 +183,7 @@ class Desk:
             raise PageError(f'{session.names[number]}: {_explain(error, session.paths[number])}') from error
         return draft
 
-    def add_hint(self, session: Session, x: float, y: float, color: str) -> None:
+    def add_hint(self, session: Session, x: float, y: float, color: Any) -> None:
         """Add a hint at x, y in [0, 1] of the photograph that is worked on; at the place of another it replaces that.
 
         Raises:
@@ -253,9 +199,23 @@ class Desk:
             hint = Hint.point(min(max(x, 0), 1) * width, min(max(y, 0), 1) * height, color, size)
             (x, y) = hint.xy[0]
             others = [h for h in hints.hints if abs(h.xy[0][0] - x) > size or abs(h.xy[0][1] - y) > size]
-            session.hints[session.number] = Hints(hints.size, [*others, hint])
+            new = Hints(hints.size, [*others, hint])
+            new.to_marks()  # refuses more than can be spread
         except HintError as error:
             raise PageError(str(error)) from error
+        session.hints[session.number] = draft.hints = new
+
+    def change_hint(self, session: Session, color: Any) -> None:
+        """Give the last hint of the photograph that is worked on another colour.
+
+        Raises:
+            PageError: there is no hint, or no such colour.
+        """
+        hints = session.hints[session.number] if session.draft is not None else None
+        if not hints:
+            raise PageError('click into the photograph first')
+        (x, y), (width, height) = hints.hints[-1].xy[0], hints.size
+        self.add_hint(session, x / width, y / height, color)
 
     def draw(self, session: Session) -> tuple[Path, Path, Path]:
         """Write what the page shows of the photograph that is worked on: with rings at its hints, before, and after.
@@ -267,7 +227,7 @@ class Desk:
         pictures = draw_hints(after.copy(), draft.hints), draft.preview_gray(PREVIEW_SIDE), after
         for path in session.previews:
             path.unlink(missing_ok=True)
-        session.previews = [session.folder / f'preview-{uuid.uuid4().hex}.jpg' for _ in pictures]
+        session.previews = [session.folder / f'{PREVIEW}{uuid.uuid4().hex}.jpg' for _ in pictures]
         for path, picture in zip(session.previews, pictures, strict=True):
             Image.fromarray(picture).save(path, quality=92)
         shown, gray, plain = session.previews
@@ -278,16 +238,20 @@ class Desk:
         if session.draft is None or not session.hints[session.number]:
             return
         hints = session.hints[session.number]
-        session.hints[session.number] = Hints(hints.size, () if every else hints.hints[:-1])
+        session.hints[session.number] = session.draft.hints = Hints(hints.size, () if every else hints.hints[:-1])
 
     def save(self, session: Session, form: str, weights: str, chroma: float, vividness: float, reach: str) -> Path:
         """Write the photograph that is worked on at full resolution; the bytes are those of `dualattn colorize`.
 
         Raises:
-            PageError: it cannot be written in that format.
+            PageError: it cannot be written in that format, or there is no room for it.
         """
+        if form not in FORMATS:
+            raise PageError('there is no such format')
         draft = self.work_on(session, session.number, weights, chroma, vividness)
-        draft.reach = reach
+        self.set_reach(draft, reach)
+        if self.files.measure_room() < draft.photo.pixels.nbytes:
+            raise PageError('the server has no room left; wait until others have left, or ask for fewer')
         target = self._target(session, session.number, form)
         try:
             write_photo(mark(draft.finish(), self.hashes.get(weights)), target, overwrite=True)
@@ -310,8 +274,21 @@ class Desk:
         Raises:
             PageError: none could be written.
         """
-        deadline, problems = time.monotonic() + self.limits.seconds, []
+        deadline = time.monotonic() + self.limits.seconds
+        problems: list[str] = []
         archive = session.folder / 'colorized.zip'
+        try:
+            used = self._fill(archive, session, deadline, problems, progress, (form, weights, chroma, vividness, reach))
+        except OSError as error:  # the disk is full, or the visitor has left
+            archive.unlink(missing_ok=True)
+            raise PageError(_explain(error, archive)) from error
+        if not used:
+            archive.unlink()
+            raise PageError('; '.join(problems) or 'upload photographs first')
+        return archive, problems
+
+    def _fill(self, archive, session, deadline, problems, progress, settings) -> bool:
+        form, weights, chroma, vividness, reach = settings
         number, used = session.number, set()
         with zipfile.ZipFile(archive, 'w', zipfile.ZIP_STORED) as file:  # pictures are compressed already
             for index, name in enumerate(session.names):
@@ -332,16 +309,26 @@ class Desk:
                 used.add(inside)
                 file.write(target, inside)
                 target.unlink()
-        self.work_on(session, number, weights, chroma, vividness)
-        if not used:
-            archive.unlink()
-            raise PageError('; '.join(problems))
-        return archive, problems
+        if used:
+            self.work_on(session, number, weights, chroma, vividness)
+        return bool(used)
+
+    def set_reach(self, draft: Draft, reach: str) -> None:
+        """Say how far the hints of a draft tell.
+
+        Raises:
+            PageError: there is no such reach.
+        """
+        if reach not in REACHES:
+            raise PageError('there is no such reach')
+        draft.reach = reach
 
     def _prepare(self, weights: str, chroma: float, vividness: float) -> Colorizer:
         """Return a colorizer with a visitor's settings; the network itself is shared."""
-        if weights not in self.colorizers:
+        if not isinstance(weights, str) or weights not in self.colorizers:
             raise PageError('there are no such weights')
+        if any(type(each) not in (int, float) or not abs(each) < 1e6 for each in (chroma, vividness)):
+            raise PageError('strength and vividness are numbers')
         colorizer = copy.copy(self.colorizers[weights])
         colorizer.chroma = min(max(float(chroma), 0.0), 3.0)
         colorizer.vividness = min(max(float(vividness), 0.2), 5.0) if has_palette(colorizer.network) else 1.0
@@ -358,6 +345,8 @@ class Desk:
 
 def _explain(error: Exception, path: Path) -> str:
     """Return the reason without the server's own paths."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = str(error) or type(error).__name__
     return text.replace(f'{path}: ', '').replace(str(path), 'it')[:300]
 

@@ -58,7 +58,7 @@ def take_pictures(page) -> None:
     left, top = (box['width'] - side) / 2, (box['height'] - side) / 2
     shown.click(position=dict(x=left + PLACE[0] * side, y=top + PLACE[1] * side))
     wait_for_picture(page, first)
-    page.locator('#offers label').first.wait_for()
+    page.locator('#offers button').first.wait_for()
     keep(page, 'page_hints.jpg')
     page.get_by_role('tab', name='Before and after').click()
     page.wait_for_function(

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ipaddress
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dualattn.commands.parser import CommandParser, explain
 
@@ -18,17 +20,29 @@ EPILOG = """examples:
   weights of your own to choose from as well
       dualattn serve --weights work_dirs/my_run/weights.safetensors
 
+  behind a server that has a password and a name
+      dualattn serve --allow-host photos.example.org
+
 The page asks no other host for anything. Uploads are deleted when the page is closed, an hour after their last use, and
 when the server ends. There is no password: whoever reaches --host may use it.
 
 exit codes: 0 ended, 2 not started
 """
+MAX_CONNECTIONS = 512  # a browser opens up to six
+PATIENCE = 30  # seconds for the head of a connection's first request
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; ends the process with exit code 2 where it cannot be."""
     parser = CommandParser('serve', __doc__, EPILOG)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: this machine alone)')
+    parser.add_argument(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='a further name of this server; may be repeated',
+    )
     parser.add_argument('--port', type=int, default=7860, help='(default: 7860)')
     parser.add_argument(
         '--weights', action='append', default=[], metavar='FILE', help='weights to choose from; may be repeated'
@@ -37,10 +51,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--max-megapixels', type=float, default=60, help='of a photograph (60)')
     parser.add_argument('--max-megabytes', type=float, default=100, help='of an uploaded file (100)')
     parser.add_argument('--max-files', type=int, default=50, help='photographs at a time (50)')
+    parser.add_argument('--max-gigabytes', type=float, default=20, help='of all visitors on the disk (20)')
     parser.add_argument('--queue', type=int, default=16, help='how many may wait (16)')
     parser.add_argument('--seconds', type=float, default=600, help='for the photographs of one ZIP (600)')
     args = parser.parse_args(argv)
-    for name in ('max_megapixels', 'max_megabytes', 'max_files', 'queue', 'seconds'):
+    for name in ('max_megapixels', 'max_megabytes', 'max_gigabytes', 'max_files', 'queue', 'seconds'):
         if not getattr(args, name) > 0:
             parser.error(f'--{name.replace("_", "-")} has to be above 0, got {getattr(args, name)}')
     return args
@@ -80,6 +95,37 @@ def name_weights(paths: Sequence[str]) -> dict[str, str]:
     return {path if stems.count(Path(path).stem) > 1 else Path(path).stem: path for path in paths}
 
 
+def name_hosts(host: str, more: Sequence[str]) -> frozenset[str] | None:
+    """Return the names by which requests may call the server; None for any, where others than this machine reach it.
+
+    A page of another host may have its name point to this machine and so read what is served here; it still sends that
+    name. From the network a server is called by names that it cannot know.
+    """
+    names = frozenset(('localhost', '127.0.0.1', '::1', host.lower(), *(name.lower() for name in more)))
+    try:
+        is_local = host.lower() == 'localhost' or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        is_local = False
+    return names if is_local or more else None
+
+
+def make_protocol() -> type:
+    """Return uvicorn's protocol without patience for connections that never send a whole request."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+
+            def end() -> None:
+                if self.cycle is None:
+                    transport.close()
+
+            self.loop.call_later(PATIENCE, end)
+
+    return Impatient
+
+
 def serve(args: argparse.Namespace, folder: Path) -> int:
     """Load the weights and run the server; returns the exit code."""
     import uvicorn
@@ -99,10 +145,25 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
     paths |= {name: fetch_weights(path) for name, path in name_weights(args.weights).items()}
     colorizers = {name: Colorizer.from_pretrained(path, device=device) for name, path in paths.items()}
     hashes = {name: hash_weights(path) for name, path in paths.items()}
-    limits = Limits(args.max_megapixels, args.max_megabytes, args.max_files, args.queue, args.seconds)
-    app = make_app(Desk(colorizers, folder, limits, hashes))
+    limits = Limits(
+        args.max_megapixels,
+        args.max_megabytes,
+        args.max_files,
+        args.queue,
+        args.seconds,
+        gigabytes=args.max_gigabytes,
+    )
+    app = make_app(Desk(colorizers, folder, limits, hashes), name_hosts(args.host, args.allow_host))
     print(f'the page is at http://{args.host}:{args.port} (Ctrl-C ends it)', flush=True)
-    config = uvicorn.Config(app, args.host, args.port, log_level='warning', timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        app,
+        args.host,
+        args.port,
+        http=make_protocol(),
+        log_level='warning',
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=3,
+    )
     logging.getLogger('uvicorn.error').addFilter(is_worth_a_line)
     server = uvicorn.Server(config)
     server.run()

@@ -256,15 +256,20 @@ def test_a_hint_changes_its_region_alone_and_goes_again(visitor):
     change = np.abs(hinted - automatic).sum(axis=2)
     assert change[44:52, 30:50].mean() > 20
     assert change[:, 92:].mean() < 3
-    offers = visitor.page.locator('#offers label')
+    offers = visitor.page.locator('#offers button')
     offers.first.wait_for()  # the weights have a palette
     assert offers.count() >= 2
     before = visitor.source()
+    color = offers.last.get_attribute('title')
     offers.last.click()
     assert np.abs(visitor.wait_for_another(before) - hinted)[44:52, 30:50].mean() > 3
+    assert offers.last.evaluate('b => getComputedStyle(b).backgroundColor') == (
+        f'rgb({int(color[1:3], 16)}, {int(color[3:5], 16)}, {int(color[5:], 16)})'
+    )
     before = visitor.source()
     visitor.press('clear')
     np.testing.assert_array_equal(visitor.wait_for_another(before), automatic)
+    offers.first.wait_for(state='detached')
 
 
 def test_many_come_as_a_zip(visitor):
@@ -348,44 +353,7 @@ def make_event(path):
     return json.dumps(event)
 
 
-FOREIGN = 'http://93.184.215.14/x.png'  # a public address, which gradio's own protection lets through
-NESTED = '[' * 100_000
-ELSEWHERE = ('/etc/passwd', '/dev/zero', __file__, 'README.md', '../x.png', '~/x.png', 'x\0.png', 'a' * 5000, '')
-
-
-@pytest.mark.parametrize(
-    ('method', 'path', 'body', 'status'),
-    [
-        ('POST', '/queue/join', make_event(FOREIGN), 403),
-        ('POST', '/queue/join/', make_event(' HTTPS://example.org/x'), 403),
-        ('POST', '/queue/join', make_event('http://[::1]/x'), 403),
-        *(('POST', '/queue/join', make_event(path), 403) for path in ELSEWHERE),
-        ('POST', '/queue/join', f'{{"data": {NESTED}', 403),
-        ('POST', '/queue/join', json.dumps(dict(data='x' * (1 << 20))), 413),
-        ('POST', '/queue/join', '{', 422),
-        ('POST', '/run/predict', make_event(FOREIGN), 403),
-        ('POST', '/call/on_upload', make_event(FOREIGN), 403),
-        ('POST', '/component_server', make_event(FOREIGN), 403),
-        ('POST', '/process_recording', b'', 403),
-        ('POST', '/vibe-edit', b'{}', 403),
-        ('GET', f'/file={FOREIGN}', None, 403),
-        ('GET', '/file=HtTp%3A//93.184.215.14/x.png', None, 403),
-        ('GET', f'/file/{FOREIGN}', None, 403),
-        ('HEAD', f'/file={FOREIGN}', None, 403),
-        ('GET', f'/proxy={FOREIGN}', None, 403),
-    ],
-)
-def test_the_server_fetches_nothing(method, path, body, status, address, monkeypatch):
-    from gradio import processing_utils
-
-    asked = []
-    monkeypatch.setattr(processing_utils, 'async_ssrf_protected_get', lambda url: asked.append(url))
-    assert send(address, method, f'/gradio_api{path}', body, 'application/json') == status
-    assert asked == []
-
-
 def test_a_hundred_hostile_uploads_leave_the_page_working_and_nothing_on_disk(chromium, address, desk, tmp_path):
-    until(lambda: not desk._uploading)
     at_first = set(files_below(desk.folder))
     guest = Visitor(chromium, address)
     sent = list(hostile_files())
@@ -449,7 +417,7 @@ def test_a_hundred_hostile_uploads_leave_the_page_working_and_nothing_on_disk(ch
     time.sleep(0.05)
 
     def is_clean():
-        desk.sweep()
+        desk.tend()
         return set(files_below(desk.folder)) <= at_first
 
     until(is_clean)

@@ -171,21 +171,163 @@ def test_nothing_is_kept(desk, drop):
     assert files_below(desk.folder) == [] and list(desk.folder.iterdir()) == []
 
 
-def test_what_broken_uploads_leave_is_cleared_away(desk):
+def test_what_nobody_came_for_is_cleared_away(desk):
     session = desk.open()
-    with desk.take_upload():  # another one is under way
-        (desk.folder / 'tmpabc').write_bytes(b'half a photograph')
-        desk.sweep()
-        assert (desk.folder / 'tmpabc').exists()
-    assert [entry.name for entry in desk.folder.iterdir()] == [session.folder.name]
-    whole = desk.folder / 'hash' / 'photo.png'  # gradio has received it, and the page is about to come for it
-    whole.parent.mkdir()
-    whole.write_bytes(b'')
-    desk.sweep()
-    assert whole.exists()
-    os.utime(whole.parent, (0, 0))
-    desk.sweep()
-    assert not whole.parent.exists()
+    kept = desk.files.store('photo.png', io.BytesIO(b'an event may still come for it'))
+    unclaimed = desk.files.store('photo.png', io.BytesIO(b'nobody came'))
+    late = desk.folder / 'session-closed' / 'preview.jpg'  # written by an event whose visitor has left meanwhile
+    late.parent.mkdir()
+    late.write_bytes(b'')
+    os.utime(unclaimed.parent, (0, 0))
+    desk.tend()
+    assert {entry.name for entry in desk.folder.iterdir()} == {session.folder.name, kept.parent.name}
+    session.used -= desk.limits.idle + 1
+    desk.tend()
+    assert not session.folder.exists() and desk._sessions == {}
+
+
+def test_uploads_of_one_content_and_name_have_paths_of_their_own(desk):
+    paths = [desk.files.store('photo.png', io.BytesIO(png())) for _ in range(2)]
+    assert paths[0] != paths[1]
+    sessions = [desk.open(), desk.open()]
+    for session, path in zip(sessions, paths, strict=True):
+        assert desk.files.is_upload(str(path))
+        assert desk.upload(session, [str(path), str(path)]) == []
+        assert not desk.files.is_upload(str(path)) and not path.parent.exists()
+        assert session.names == ['photo.png']
+
+
+def test_a_refused_upload_leaves_what_was_there(desk, drop):
+    session = desk.open()
+    desk.upload(session, [drop('photo.png', png())])
+    desk.work_on(session, 0, *SETTINGS)
+    desk.add_hint(session, 0.5, 0.5, '#b03030')
+    with pytest.raises(PageError, match='bad.png'):
+        desk.upload(session, [drop('bad.png', b'no photograph')])
+    assert len(desk.work_on(session, 0, *SETTINGS).hints.hints) == 1
+
+
+@pytest.mark.parametrize(
+    ('given', 'kept'),
+    [
+        ('grandma.png', 'grandma.png'),
+        ('my photo (1).png', 'my_photo_1_.png'),
+        ('фото.png', 'фото.png'),
+        ('e\N{COMBINING ACUTE ACCENT}te\N{COMBINING ACUTE ACCENT}.png', 'été.png'),
+        ('写真' * 100 + '.png', '写真' * 26 + '.png'),
+        ('C:\\Users\\me\\x.png', 'x.png'),
+        ('../../etc/passwd', 'passwd'),
+        ('<script>.png', '_script_.png'),
+        ('\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe', '_gnp.exe'),
+        ('', 'photograph'),
+        ('..', 'photograph'),
+        (None, 'photograph'),
+    ],
+)
+def test_names_of_uploads(given, kept, desk):
+    path = desk.files.store(given, io.BytesIO())
+    assert (path.name, path.parent.parent) == (kept, desk.folder)
+
+
+def test_only_what_sessions_made_is_shown(desk, drop, tmp_path):
+    session = desk.open()
+    desk.upload(session, [drop('photo.png', png())])
+    desk.work_on(session, 0, *SETTINGS)
+    made = [*desk.draw(session), desk.save(session, 'as the original', *SETTINGS, 'object')]
+    archive, _ = desk.save_all(session, 'png', *SETTINGS, 'object')
+    for path in (*made[:3], archive):
+        assert desk.files.find_result(str(path)) == path.resolve()
+    waiting = desk.files.store('x_color.png', io.BytesIO(b'<script>'))
+    (session.folder / 'inside').mkdir()
+    (tmp_path / 'x_color.png').write_bytes(b'')
+    (session.folder / 'y_color.png').symlink_to(tmp_path / 'x_color.png')
+    for path in (
+        session.paths[0],
+        waiting,
+        session.folder,
+        session.folder / 'inside',
+        session.folder / 'y_color.png',
+        tmp_path / 'x_color.png',
+        '/dev/zero',
+        'x\0_color.png',
+        'a' * 5000,
+        '',
+    ):
+        assert desk.files.find_result(str(path)) is None
+    for path in (*made, archive, '/dev/zero', None, 5, [], ['x']):
+        assert not desk.files.is_upload(path if path is None or isinstance(path, int | list) else str(path))
+
+
+def test_a_full_server_takes_nothing_more(desk, drop):
+    session = desk.open()
+    desk.upload(session, [drop('photo.png', png())])
+    desk.limits.__dict__['gigabytes'] = 0.005
+    with desk.files.take_upload() as incoming:
+        incoming.add(1_000_000)
+        with desk.files.take_upload() as another, pytest.raises(PageError, match='no room'):
+            another.add(2_000_000)
+    with desk.files.take_upload() as incoming:
+        incoming.add(1_500_000)  # what was counted has gone
+        with pytest.raises(PageError, match='12 files'):
+            incoming.add(2_000_000_000)
+    assert desk.files.measure_room() == 5e6 - 2**20  # one file, which counts as a megabyte
+    desk.limits.__dict__['gigabytes'] = 0.001
+    with pytest.raises(PageError, match='no room'):
+        desk.save(session, 'png', *SETTINGS, 'object')
+    with pytest.raises(PageError, match='no room'):
+        desk.save_all(session, 'png', *SETTINGS, 'object')
+    assert len(files_below(desk.folder)) == 1
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        ('other', 1.0, 1.0),
+        ([], 1.0, 1.0),
+        (None, 1.0, 1.0),
+        ('tiny', float('nan'), 1.0),
+        ('tiny', 1.0, float('inf')),
+        ('tiny', '1', 1.0),
+        ('tiny', True, 1.0),
+        ('tiny', 10**400, 1.0),
+        ('tiny', None, 1.0),
+    ],
+)
+def test_settings_that_no_page_has(settings, desk, drop):
+    session = desk.open()
+    desk.upload(session, [drop('photo.png', png())])
+    with pytest.raises(PageError):
+        desk.work_on(session, 0, *settings)
+    for number in ('0', 0.0, True, None, [], -1, 1):
+        with pytest.raises(PageError):
+            desk.work_on(session, number, *SETTINGS)
+    for form in ('exe', None, [], '../x'):
+        with pytest.raises(PageError, match='format'):
+            desk.save(session, form, *SETTINGS, 'object')
+    with pytest.raises(PageError, match='reach'):
+        desk.save(session, 'png', *SETTINGS, 'everything')
+
+
+def test_more_hints_than_can_be_spread_are_refused_and_the_page_goes_on(desk, drop, monkeypatch):
+    from colorization import hints
+
+    monkeypatch.setattr(hints, 'MAX_MARKS', 2)
+    session = desk.open()
+    desk.upload(session, [drop('photo.png', png())])
+    desk.work_on(session, 0, *SETTINGS)
+    for x in (0.1, 0.5):
+        desk.add_hint(session, x, 0.5, 'gray')
+    with pytest.raises(PageError, match='at most 2'):
+        desk.add_hint(session, 0.9, 0.5, 'gray')
+    desk.draw(session)
+    desk.change_hint(session, '#b03030')
+    assert len(session.hints[0].hints) == 2
+    for color in (None, 5, [], '<b>', '#fff'):
+        with pytest.raises(PageError):
+            desk.change_hint(session, color)
+    desk.drop_hint(session, every=True)
+    with pytest.raises(PageError, match='click'):
+        desk.change_hint(session, 'gray')
 
 
 def test_weights_of_one_name_are_all_served():

@@ -14,7 +14,7 @@ from dualattn.io.photos.photo import ImageError
 from dualattn.io.photos.reading import boxes, cut
 from dualattn.io.photos.reading.source import Decoded, Source, divide_alpha, scale_bits
 
-_SRGB, _GRAY, _SYCC, _CMYK = 16, 17, 18, 12
+_SRGB, _GRAY, _SYCC, _CMYK, _TWO_LEVELS = 16, 17, 18, 12, 0
 _COLORS = {_SRGB: ('RGB', 3), _GRAY: ('GRAY', 1), _SYCC: ('RGB', 3), _CMYK: ('CMYK', 4)}
 _START, _TILE_PART, _END = b'\xff\x4f\xff\x51', b'\xff\x90', b'\xff\xd9'
 _UUIDS = {
@@ -37,6 +37,7 @@ class _Header:
         order: by colour (red 1, green 2, blue 3), the number of its channel, where the file defines it.
         codestream: the compressed image itself.
         has_palette: whether components are indices.
+        resolution: pixels per metre, across and down, as captured or else as displayed.
         others: XMP, IPTC and EXIF data by name.
     """
 
@@ -48,6 +49,7 @@ class _Header:
     channels: dict[int, int] = field(default_factory=dict)
     order: dict[int, int] = field(default_factory=dict)
     has_palette: bool = False
+    resolution: tuple[float, float] | None = None
     codestream: bytes = b''
     others: dict[str, bytes] = field(default_factory=dict)
 
@@ -73,6 +75,8 @@ def decode(source: Source) -> Decoded:
         raise ImageError('signed samples have no stated black and white; save it unsigned')
     if len(bits) != 1 or max(bits) > 16 or count > 5:
         raise ImageError(f'a JPEG 2000 with {count} channels of {sorted(bits)} bits, which is not supported')
+    if header.color == _TWO_LEVELS and (count > 1 or max(bits) > 1):
+        header.color = None  # OpenJPEG's encoder writes it where it knows no space, as for gray with alpha
     if header.color is not None and header.color not in _COLORS:
         raise ImageError(f'a JPEG 2000 in the colour space {header.color}, which is not supported; save it as sRGB')
     is_subsampled = any(component[2:] != (1, 1) for component in header.components)
@@ -116,6 +120,8 @@ def _parse(data: bytes) -> _Header:
                     header.channels[channel] = kind
                     if kind == 0 and 1 <= color <= 4:
                         header.order[color] = channel
+            elif name in (b'resc', b'resd') and len(body) >= 10 and (name == b'resc' or header.resolution is None):
+                header.resolution = _resolution(body)
             elif name == b'uuid' and body[:16] in _UUIDS:
                 header.others.setdefault(_UUIDS[body[:16]], body[16:])
             elif name == b'jp2c':
@@ -130,6 +136,14 @@ def _parse(data: bytes) -> _Header:
         depth, across, down = struct.unpack_from('>3B', codestream, 42 + 3 * index)
         header.components.append(((depth & 0x7F) + 1, bool(depth & 0x80), across, down))
     return header
+
+
+def _resolution(body: bytes) -> tuple[float, float] | None:
+    """Return pixels per metre, across and down, of a box of resolution (I.5.3.7)."""
+    down, down_by, across, across_by, down_power, across_power = struct.unpack_from('>4H2b', body)
+    if not (down_by and across_by):
+        return None
+    return across / across_by * 10.0**across_power, down / down_by * 10.0**down_power
 
 
 def _complete(codestream: bytes, source: Source) -> bytes:
@@ -210,7 +224,7 @@ def _with_metadata(
         header.profile,
         orientation,
         exif,
-        metadata.dpi_of_exif(exif, orientation),
+        metadata.dpi_of_exif(exif, orientation) or metadata.dpi_of_metre(*header.resolution or (0, 0), orientation),
         xmp=xmp.upright(header.others.get('xmp')),
         iptc=header.others.get('iptc'),
     )

@@ -54,6 +54,30 @@ class TestJpeg2000:
             expected = pixels / (1 if bits <= 8 else 257)
             assert np.abs(shown - (expected if channels > 1 else expected[..., None])).max() <= 0.51
 
+    @pytest.mark.parametrize('kind', ['resc', 'resd'])
+    def test_resolution_is_kept(self, tmp_path, kind):
+        data = imagecodecs.jpeg2k_encode(random(8, 3), level=0, codecformat='jp2')
+        body = struct.pack('>4H2b', 11811, 100, 23622, 1, 2, 0)  # 300 dpi down, 600 dpi across
+        box = struct.pack('>I4sI4s', 8 + 8 + len(body), b'res ', 8 + len(body), kind.encode()) + body
+        start = data.index(b'jp2h') - 4
+        size = int.from_bytes(data[start : start + 4], 'big')
+        whole = data[:start] + struct.pack('>I', size + len(box)) + data[start + 4 : start + size] + box
+        assert read_photo(save(tmp_path / 'a.jp2', whole + data[start + size :])).dpi == (600, 300)
+        whole = whole.replace(body, struct.pack('>4H2b', 1, 0, 1, 0, 127, -128))
+        assert read_photo(save(tmp_path / 'a.jp2', whole + data[start + size :])).dpi is None
+
+    def test_gray_with_alpha_of_no_stated_space(self, tmp_path):
+        samples = random(8, 2)
+        data = imagecodecs.jpeg2k_encode(samples, level=0, codecformat='jp2')
+        at = data.index(b'colr') + 7
+        photo = read_photo(save(tmp_path / 'a.jp2', data[:at] + bytes(4) + data[at + 4 :]))
+        np.testing.assert_array_equal(photo.pixels, samples[..., 0])
+        np.testing.assert_array_equal(photo.alpha, samples[..., 1])
+        data = imagecodecs.jpeg2k_encode(random(1, 1)[..., 0], level=0, codecformat='jp2', bitspersample=1)
+        at = data.index(b'colr') + 7
+        with pytest.raises(ImageError, match='colour space 0'):  # where 0 is white
+            read_photo(save(tmp_path / 'b.jp2', data[:at] + bytes(4) + data[at + 4 :]))
+
     @pytest.mark.parametrize('channels', [1, 3])
     def test_16_bits_as_opencv_writes_them(self, tmp_path, channels):
         samples = random(16, channels).squeeze()

@@ -7,9 +7,11 @@ original file) are left out. IPTC records stand in iptc.py.
 
 import math
 import os
+import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from dualattn.io.photos import color_profile, iptc, xmp
 from dualattn.io.photos.messages import warn
@@ -26,6 +28,11 @@ _DROPPED_EXIF = (
     *(_TAGS.ExifImageWidth, _TAGS.ExifImageHeight, _TAGS.ExifInteroperabilityOffset, _TAGS.MakerNote),
     _TAGS.ColorSpace,
 )
+# entries without a type of their own (EXIF 3.0, 4.6.5 and 4.6.6), by the directory that they stand in
+_UNDEFINED = {
+    ExifTags.IFD.Exif: {34856, 36864, 37121, 37510, 40960, 41484, 41728, 41729, 41730, 41995, 42082},
+    ExifTags.IFD.GPSInfo: {27, 28},
+}
 _JPEG = ('JPEG', 'MPO')  # MPO: the JPEG of a phone or camera, with previews behind it
 IPTC_TAG = 33723  # of TIFF
 _JPEG_SEGMENT = 65_533  # bytes that a JPEG holds in one segment
@@ -53,12 +60,12 @@ def keep_exif(load: Callable[[], Image.Exif], path: str | os.PathLike) -> tuple[
         orientation = stated if stated in range(1, 9) else 1
         for tag in _KEPT_EXIF:
             if tag in source:
-                kept[tag] = source[tag]
+                kept[tag] = _as_stored(source[tag])
         for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             entries = {tag: value for tag, value in source.get_ifd(group).items() if tag not in _DROPPED_EXIF}
             if entries:
-                kept[group] = entries
-        return orientation, kept.tobytes() if len(kept) else None
+                kept[group] = _as_stored(entries)
+        return orientation, with_types(kept.tobytes()) if len(kept) else None
     except Exception as error:  # Pillow's reader raises what it likes on broken entries
         warn(path, 'broken EXIF data are left out: %s', error)
         return orientation, None
@@ -143,8 +150,10 @@ def load_exif(exif: bytes | None) -> Image.Exif:
 
 
 def exif_with_dpi(exif: bytes | None, dpi: tuple[float, float] | None) -> Image.Exif:
-    """Return the entries of an EXIF block with the resolution set to `dpi`, if that is given."""
+    """Return the entries of an EXIF block, ready to be written, with the resolution set to `dpi`, if that is given."""
     entries = load_exif(exif)
+    for tag in list(entries):
+        entries[tag] = _as_stored(entries.get_ifd(tag) if tag in _UNDEFINED else entries[tag])
     if dpi is not None:
         entries[_TAGS.XResolution], entries[_TAGS.YResolution] = map(TiffImagePlugin.IFDRational, dpi)
         entries[_TAGS.ResolutionUnit] = 2  # inches
@@ -154,7 +163,46 @@ def exif_with_dpi(exif: bytes | None, dpi: tuple[float, float] | None) -> Image.
 def encode_exif(exif: bytes | None, dpi: tuple[float, float] | None) -> bytes:
     """Return an EXIF block that states the resolution, empty where there is nothing to state."""
     entries = exif_with_dpi(exif, dpi)
-    return entries.tobytes() if len(entries) else b''
+    return with_types(entries.tobytes()) if len(entries) else b''
+
+
+class _Text(str):
+    """A text that Pillow has read as Latin-1 and would write as ASCII: the bytes that it came from, UTF-8 mostly."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = 'utf-8', errors: str = 'strict') -> bytes:
+        """Return the bytes as they were read, whatever the writer asks for."""
+        return str.encode(self, 'latin-1' if all(ord(letter) < 256 for letter in self) else 'utf-8')
+
+
+def _as_stored(value: Any) -> Any:
+    """Return the value of an entry, or of all entries of a directory, so that texts are written as they were read."""
+    if isinstance(value, dict):
+        return {tag: _as_stored(each) for tag, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_as_stored, value))
+    return _Text(value) if isinstance(value, str) else value
+
+
+def with_types(block: bytes) -> bytes:
+    """Return an EXIF block, or the head of a TIFF, whose entries without a type say so: Pillow calls them numbers."""
+    data = bytearray(block)
+    start = 6 if block.startswith(b'Exif') else 0
+    order = '<' if data[start : start + 2] == b'II' else '>'
+
+    def walk(at: int, undefined: set[int]) -> None:
+        at += start
+        (count,) = struct.unpack_from(f'{order}H', data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(f'{order}HHII', data, entry)
+            if kind == TiffTags.BYTE and tag in undefined:
+                struct.pack_into(f'{order}H', data, entry + 2, TiffTags.UNDEFINED)
+            elif tag in _UNDEFINED:
+                walk(value, _UNDEFINED[tag])
+
+    walk(struct.unpack_from(f'{order}I', data, start + 4)[0], set())
+    return bytes(data)
 
 
 def png_texts(text: dict[str, str], packet: bytes | None, records: bytes | None) -> PngImagePlugin.PngInfo:

@@ -9,7 +9,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from dualattn.io.files import write_whole
 from dualattn.io.photos import iptc, metadata, xmp
@@ -151,7 +151,7 @@ def _encode_tiff(photo: Photo, packet: bytes | None, file: io.BufferedWriter, co
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     exif = metadata.exif_with_dpi(photo.exif, photo.dpi)
     for tag in exif:
-        directory[tag] = exif.get_ifd(tag) if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) else exif[tag]
+        directory[tag] = exif[tag]
     if packet is not None:
         directory[TiffImagePlugin.XMP] = packet
     if photo.iptc is not None:
@@ -180,7 +180,9 @@ def _encode_tiff(photo: Photo, packet: bytes | None, file: io.BufferedWriter, co
     directory[TiffImagePlugin.STRIPOFFSETS] = tuple(sum(sizes[:index]) for index in range(len(sizes)))
     if photo.icc_profile is not None:
         directory[TiffImagePlugin.ICCPROFILE] = photo.icc_profile
-    directory.save(file)
+    head = io.BytesIO()
+    directory.save(head)
+    file.write(metadata.with_types(head.getvalue()))
     for strip in strips:
         file.write(strip)
 

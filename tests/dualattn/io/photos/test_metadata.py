@@ -1,5 +1,7 @@
 """What a file says beside its pixels, from each format to each."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
@@ -39,6 +41,72 @@ def test_exif_survives_without_what_is_no_longer_true(tmp_path, source, target):
     # reading our own file gives the same pixels, so no tag of the source has come into a place where it hurts
     if target not in ('jpg', 'webp'):
         np.testing.assert_array_equal(read_photo(written).pixels, photo.pixels)
+
+
+DETAILS = {  # of EXIF's own directory: type and bytes
+    0x9003: (2, b'1932:05:01 12:00:00\0'),
+    0x9101: (7, b'\1\2\3\0'),
+    0x9286: (7, b'UNICODE\0\xd6\0l\0'),
+    0xA300: (7, b'\2'),
+    0xA434: (2, 'Tessar für Öl\0'.encode()),
+}
+TEXTS = {
+    0x10E: (2, 'Großmutter in Łódź, «1932»\0'.encode()),
+    0x13B: (2, 'Künstler\0'.encode('latin-1')),
+    0x8298: (2, 'Müller\0Archiv é\0'.encode()),
+}
+
+
+def exif_block(order):
+    """Write the entries as EXIF has them (TIFF 6.0, section 2), with nothing of Pillow's in it."""
+
+    def directory(entries, at):
+        head, tail = struct.pack(f'{order}H', len(entries)), b''
+        end = at + 2 + 12 * len(entries) + 4
+        for tag, (kind, value) in sorted(entries.items()):
+            head += struct.pack(f'{order}HHI', tag, kind, len(value) // {2: 1, 7: 1, 4: 4}[kind])
+            head += value.ljust(4, b'\0') if len(value) <= 4 else struct.pack(f'{order}I', end + len(tail))
+            tail += value + bytes(len(value) % 2) if len(value) > 4 else b''
+        return head + bytes(4) + tail
+
+    size = len(directory(TEXTS | {0x8769: (4, bytes(4))}, 8))
+    first = directory(TEXTS | {0x8769: (4, struct.pack(f'{order}I', 8 + size))}, 8)
+    start = {'<': b'II', '>': b'MM'}[order] + struct.pack(f'{order}HI', 42, 8)
+    return b'Exif\0\0' + start + first + directory(DETAILS, 8 + size)
+
+
+def entries_of(block):
+    """Read all entries back: type and bytes by tag."""
+    order, found = {b'II': '<', b'MM': '>'}[block[:2]], {}
+
+    def walk(at):
+        for index in range(*struct.unpack_from(f'{order}H', block, at)):
+            tag, kind, count = struct.unpack_from(f'{order}HHI', block, at + 2 + 12 * index)
+            (value,) = struct.unpack_from(f'{order}I', block, at + 10 + 12 * index)
+            if tag == 0x8769:
+                walk(value)
+            elif kind in (1, 2, 7):
+                start = at + 10 + 12 * index if count <= 4 else value
+                found[tag] = kind, block[start : start + count]
+
+    walk(struct.unpack_from(f'{order}I', block, 4)[0])
+    return found
+
+
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize('source', ['jpg', 'png', 'webp'])
+@pytest.mark.parametrize('target', ['jpg', 'tif', 'png', 'webp', 'png16', 'tif16'])
+def test_texts_and_types_of_exif_survive_byte_for_byte(tmp_path, order, source, target):
+    Image.fromarray(SMOOTH).save(tmp_path / f'a.{source}', exif=exif_block(order))
+    photo = read_photo(tmp_path / f'a.{source}')
+    if target.endswith('16'):
+        photo = Photo(photo.pixels.astype(np.uint16) * 257, exif=photo.exif, dpi=(300, 300))
+    written = tmp_path / f'b.{target.removesuffix("16")}'
+    write_photo(photo, written)
+    with Image.open(written) as image:
+        block = written.read_bytes() if image.format == 'TIFF' else image.info['exif'].removeprefix(b'Exif\0\0')
+    found = entries_of(block)
+    assert {tag: found.get(tag) for tag in TEXTS | DETAILS} == TEXTS | DETAILS
 
 
 def test_broken_exif_does_not_cost_the_photograph(tmp_path, caplog):

@@ -91,9 +91,9 @@ def read_dpi(image: Image.Image, exif: bytes | None, orientation: int) -> tuple[
     return None
 
 
-def dpi_of_metre(across: float, down: float, orientation: int) -> tuple[float, float] | None:
+def dpi_of_metre(found: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
     """Return the resolution of the upright image from pixels per metre, None where no photograph has such a one."""
-    return _checked_dpi([across, down], 0.0254, orientation)
+    return _checked_dpi(found, 0.0254, orientation)
 
 
 def _checked_dpi(found: Sequence | None, unit: float, orientation: int) -> tuple[float, float] | None:

@@ -224,7 +224,7 @@ def _with_metadata(
         header.profile,
         orientation,
         exif,
-        metadata.dpi_of_exif(exif, orientation) or metadata.dpi_of_metre(*header.resolution or (0, 0), orientation),
+        metadata.dpi_of_exif(exif, orientation) or metadata.dpi_of_metre(header.resolution, orientation),
         xmp=xmp.upright(header.others.get('xmp')),
         iptc=header.others.get('iptc'),
     )

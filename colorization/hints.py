@@ -34,6 +34,7 @@ MAX_MARKS = 300  # the cost of spreading grows with their cube
 CANVAS_SIDE = 512  # pixels of the longer side on which shapes are drawn and compared
 SAME_COLOR = 8.0  # Lab units; hints that overlap and differ by more contradict each other
 PAINTED_CHROMA = 6.0  # Lab units; on an opaque painting, what has more colour than a gray photograph's noise
+GRAY_CHROMA = 1.0  # Lab units; what is painted or named in sRGB with less is gray, which rounding to 8 bits tints
 _HEX = re.compile(r'#?([0-9a-fA-F]{6})')
 
 
@@ -45,7 +46,8 @@ def parse_color(color: str | Sequence[float]) -> tuple[float, float] | None:
     """Return the (a, b) in Lab units of a colour, None for `keep`.
 
     Args:
-        color: '#rrggbb', an sRGB colour whose lightness does not matter; 'gray'; 'keep'; or (a, b) in Lab units.
+        color: '#rrggbb', an sRGB colour whose lightness does not matter, gray up to `GRAY_CHROMA`; 'gray'; 'keep'; or
+            (a, b) in Lab units.
 
     Raises:
         HintError: it is none of these.
@@ -60,7 +62,8 @@ def parse_color(color: str | Sequence[float]) -> tuple[float, float] | None:
             raise HintError(f"colour {color!r:.40}: expected '#rrggbb', '{GRAY}' or '{KEEP}'")
         rgb = torch.tensor(list(bytes.fromhex(match[1]))) / 255
         _, ab = rgb_to_lab(rgb.view(1, 3, 1, 1))
-        return float(ab[0, 0]), float(ab[0, 1])
+        a, b = float(ab[0, 0]), float(ab[0, 1])
+        return (a, b) if math.hypot(a, b) > GRAY_CHROMA else (0.0, 0.0)
     if not (_is_list(color, 2) and all(_is_number(value) and abs(value) <= 128 for value in color)):
         raise HintError(f'colour {color!r:.40}: expected two numbers from -128 to 128, a and b of Lab')
     return float(color[0]), float(color[1])
@@ -281,7 +284,7 @@ class Hints:
         if len(text) > MAX_JSON_BYTES:
             raise HintError(f'{len(text)} bytes of JSON are more than the limit of {MAX_JSON_BYTES}')
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_refuse_doubles)
         except (ValueError, RecursionError) as error:
             raise HintError(f'no JSON: {error}') from error
         _check_keys(value, {'size', 'hints'}, set(), 'hints')
@@ -338,6 +341,8 @@ class Hints:
                 break
         index = index.ravel()
         means = [np.bincount(index, value) / counts for value in (rows, columns, *values)]
+        gray = np.hypot(means[2], means[3]) <= GRAY_CHROMA
+        means[2:] = [np.where(gray, 0, value) for value in means[2:]]
         marks = np.stack([(means[0] + 0.5) / height, (means[1] + 0.5) / width, means[2], means[3]], axis=1)
         if len(marks) > MAX_MARKS:  # a painting of many colours: the largest patches speak
             marks = marks[np.argsort(-counts, kind='stable')[:MAX_MARKS]]
@@ -389,11 +394,16 @@ def _walk(corners: np.ndarray, step: float) -> np.ndarray:
         count = max(1, round(float(np.linalg.norm(end - start)) / step))
         places.append(start + (end - start) * np.arange(1, count + 1)[:, None] / count)
     places = np.concatenate(places)
-    kept = [0]
-    for i in range(1, len(places)):  # short pieces of a drawn line lie closer than the step
-        if np.linalg.norm(places[i] - places[kept[-1]]) >= 0.7 * step:
-            kept.append(i)
-    return places[kept]
+    # short pieces of a drawn line lie closer than the step: the first place in each cell speaks
+    _, first = np.unique(np.floor(places / (0.7 * step)), axis=0, return_index=True)
+    return places[np.sort(first)]
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise HintError('a key stands twice in one object')
+    return value
 
 
 def _check_keys(value: Any, needed: set[str], allowed: set[str], where: str) -> None:

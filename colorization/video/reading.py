@@ -14,6 +14,7 @@ from av.format import Flags as FormatFlags
 from av.video.stream import VideoStream
 
 from colorization.video.formats import FilmError, Format, describe_format, show_time
+from colorization.video.lengths import measure_missing
 
 __all__ = ['Film', 'LumaFrame', 'open_film', 'read_frames']
 
@@ -153,6 +154,12 @@ def open_film(path: str | os.PathLike, even_sizes: bool = False, allow_truncated
             if frame is None:
                 raise FilmError(f'{path}: its video has no frames')
             film_format = describe_format(frame, even_sizes)
+            missing = 0 if allow_truncated else measure_missing(path)
+            if missing:
+                raise FilmError(
+                    f'{path}: {missing} bytes are missing at its end, so it was cut off; '
+                    '--allow-truncated takes what is there'
+                )
         except FilmError as error:
             message = str(error)
             raise FilmError(message if message.startswith(str(path)) else f'{path}: {message}') from error

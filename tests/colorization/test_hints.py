@@ -249,6 +249,7 @@ def test_json_there_and_back():
         ('[]', 'expected an object'),
         ('{"size": [10, 10]}', '"hints" is missing'),
         ('{"size": [10, 10], "hints": [], "hint": 1}', "unknown key 'hint'"),
+        ('{"size": [10, 10], "size": [9, 9], "hints": []}', 'stands twice'),
         ('{"size": [10.5, 10], "hints": []}', 'size'),
         ('{"size": "10x10", "hints": []}', 'size'),
         ('{"size": [10, 10], "hints": [{"point": [1, 1]}]}', 'hint 1: "color" is missing'),
@@ -347,3 +348,43 @@ def test_a_palette_s_scores_give_the_automatic_colours_exactly(tiny_mpt):
         draft.hints = Hints((160, 96), [Hint.point(40, 48, '#c02020', width=4), Hint.point(120, 48, 'keep')])
         change = chroma_change(draft.finish().pixels, automatic)
         assert change[46:50, 38:42].mean() > 20 and change[:, 100:].mean() < 3
+
+
+@pytest.mark.parametrize('level', [0, 64, 127, 128, 200, 255])
+@pytest.mark.parametrize('is_layer', [False, True])
+def test_gray_in_rgb_is_gray(level, is_layer):
+    """It is said of one thing alone, as the word is; the conversion to Lab leaves it a tint."""
+    if is_layer:
+        alpha = np.zeros((20, 30), np.uint8)
+        alpha[5:15, 5:15] = 255
+        ab = Hints.from_painting(np.full((20, 30, 3), level, np.uint8), alpha).to_marks().ab
+    else:
+        ab = Hints((30, 20), [Hint.point(10, 10, f'#{level:02x}{level:02x}{level:02x}')]).to_marks().ab
+    assert len(ab) and not ab.any()
+    assert Hints((30, 20), [Hint.point(10, 10, '#806f80')]).to_marks().ab.any()
+
+
+def test_paint_that_says_gray_tells_nothing_about_the_scene(colorizer):
+    gray = halves()
+    alpha = np.zeros(gray.shape, np.uint8)
+    alpha[40:56, 30:50] = 255
+    automatic = ab_of(colorizer(gray))
+    painted = ab_of(colorizer(gray, Hints.from_painting(np.full((*gray.shape, 3), 128, np.uint8), alpha)))
+    stroke = Hints((160, 96), [Hint.stroke([(30, 48), (50, 48)], 'gray', 16)])
+    far = (slice(None), slice(None), slice(110, 160))
+    change = np.linalg.norm(painted - automatic, axis=0)
+    assert np.linalg.norm(painted[:, 44:52, 34:46], axis=0).mean() < 2
+    assert change[:, 110:].mean() < 0.1 * np.linalg.norm(automatic[far], axis=0).mean()
+    assert (
+        abs(change[:, 110:].mean() - np.linalg.norm(ab_of(colorizer(gray, stroke)) - automatic, axis=0)[:, 110:].mean())
+        < 1
+    )
+
+
+def test_a_scribble_is_thinned_and_a_straight_line_is_not():
+    back_and_forth = [(20 + 60 * (i % 2), 40 + 0.001 * i) for i in range(5000)]
+    marks = Hints((100, 100), [Hint.stroke(back_and_forth, 'gray')]).to_marks()
+    assert 55 < len(marks.yx) < 600  # and not 5,000 times 58: an area of 0.6 x 0.05 of the picture in cells of 0.7 / 96
+    straight = Hints((100, 100), [Hint.stroke([(20, 40), (80, 40)], 'gray')]).to_marks()
+    np.testing.assert_allclose(np.diff(straight.yx[:, 1]), 0.6 / 58, atol=1e-6)
+    assert len(straight.yx) == 59

@@ -5,6 +5,7 @@ import pytest
 av = pytest.importorskip('av')
 
 from colorization.video.formats import FilmError  # noqa: E402
+from colorization.video.lengths import measure_missing  # noqa: E402
 from colorization.video.reading import open_film, read_frames  # noqa: E402
 
 X264 = ('-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p')
@@ -57,13 +58,53 @@ def test_unknown_codec(name, codec, tag, make_film):
         open_film(path)
 
 
-def test_cut_off(make_film):
-    path = make_film('f.mp4', *X264, '-movflags', 'faststart', frames=30)
+KINDS = {
+    'f.mkv': X264,
+    'open.mkv': (*X264, '-live', '1'),
+    'f.webm': ('-c:v', 'libvpx-vp9', '-deadline', 'realtime', '-pix_fmt', 'yuv420p'),
+    'f.avi': ('-c:v', 'mpeg4'),
+    'f.mov': (*X264, '-movflags', 'faststart'),
+    'fragments.mp4': (*X264, '-g', '5', '-movflags', 'frag_keyframe+empty_moov'),
+    'f.ts': X264,
+}
+SAYS_NOTHING = ('open.mkv', 'f.ts')
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_cut_off(name, make_film):
+    path = make_film(name, *KINDS[name], frames=30, audio=name != 'f.webm')
+    assert measure_missing(path) == 0
+    assert count(path) == 30
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
+    if name in SAYS_NOTHING:
+        assert measure_missing(path) == 0
+    else:
+        with pytest.raises(FilmError, match='bytes are missing at its end.*--allow-truncated'):
+            open_film(path)
+        assert 0 < measure_missing(path) <= len(data) - len(data) * 2 // 3
+        assert 0 < count(path, allow_truncated=True) < 30
+
+
+def test_an_index_that_lists_more_than_there_is(make_film):
+    path = make_film('f.mp4', *X264, '-movflags', 'faststart', frames=30)
+    data = path.read_bytes()
+    at = data.index(b'mdat') - 4
+    kept = data[: at + 8 + (len(data) - at) // 2]
+    path.write_bytes(kept[:at] + (len(kept) - at).to_bytes(4, 'big') + kept[at + 4 :])
+    assert measure_missing(path) == 0
     with pytest.raises(FilmError, match=r'frames of 30 that its index lists.*--allow-truncated'):
         count(path)
     assert 0 < count(path, allow_truncated=True) < 30
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'\x1a', b'\x1a\x45\xdf\xa3', b'\x1a\x45\xdf\xa3\0', b'RIFF', b'RIFF\xff\xff\xff\xffAVI ', b'\0\0\0\1ftyp'],
+)
+def test_heads_that_say_nothing(content, tmp_path):
+    (tmp_path / 'x').write_bytes(content)
+    assert measure_missing(tmp_path / 'x') == 0
 
 
 def test_damaged_in_the_middle(make_film):
@@ -140,10 +181,12 @@ def test_subtitles_that_the_output_cannot_hold(make_film, colorize_film, ffmpeg,
 
 
 def test_nothing_is_left_of_a_film_that_fails_on_the_way(make_film, colorize_film, tmp_path):
-    path = make_film('f.mp4', *X264, '-movflags', 'faststart', frames=30)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(FilmError, match='cut off'):
+    path = make_film('f.mkv', '-c:v', 'ffv1', '-level', '3', '-slicecrc', '1', '-g', '1', frames=10)
+    data = bytearray(path.read_bytes())
+    at = len(data) // 2
+    data[at : at + 400] = bytes(400)
+    path.write_bytes(data)
+    with pytest.raises(FilmError, match='damaged'):
         colorize_film(path, tmp_path / 'out.mkv')
     assert not (tmp_path / 'out.mkv').exists()
     assert not list((tmp_path / 'out.mkv.parts').glob('*.nut'))

@@ -202,10 +202,11 @@ def _shortened(path: Path, more: int) -> Path:
 
 
 def _plan_folder(inputs, listed, out, recursive, suffix, file_format, beside, overwrite) -> Plan:
-    found: dict[Path, tuple[Job, str]] = {}  # by absolute path: a job, and the input that led to it
+    # by absolute path: a job, and the input that led to it, None for a list
+    found: dict[Path, tuple[Job, str | None]] = {}
     passed_over: Counter = Counter()
 
-    def add(source: Path, inside: Path, name: str, is_named: bool) -> None:
+    def add(source: Path, inside: Path, name: str | None, is_named: bool) -> None:
         target = out / inside / f'{source.stem}{suffix}{choose_format(source, file_format)}'
         job = _make_job(source, target, beside, is_named)
         found.setdefault(source.parent.resolve() / source.name, (job, name))
@@ -224,7 +225,7 @@ def _plan_folder(inputs, listed, out, recursive, suffix, file_format, beside, ov
         for source in sources:
             add(source, source.relative_to(name).parent if is_folder else Path(), name, is_named)
     for source, inside in _inside_common_folder(listed):
-        add(source, inside, str(source), is_named=False)
+        add(source, inside, None, is_named=False)
     # without their suffixes, as another --format may have been chosen then
     makers = defaultdict(set)
     for path, (job, _) in found.items():
@@ -232,7 +233,9 @@ def _plan_folder(inputs, listed, out, recursive, suffix, file_format, beside, ov
         for stem in (*stems, *(f'{stem}_{kind}' for stem in stems for kind in (*BESIDE, *job.beside))):
             makers[job.target.parent.resolve() / stem].add(path)
 
-    def is_output(path: Path, name: str) -> bool:
+    def is_output(path: Path, name: str | None) -> bool:
+        if name is None:
+            return False
         is_folder = os.path.isdir(name)
         if not is_folder and os.path.exists(name):
             return False  # named by the user
@@ -274,13 +277,18 @@ def _count_others(folder: str, recursive: bool, out: Path) -> Counter:
 
 
 def _inside_common_folder(listed: Iterable[str]) -> list[tuple[Path, Path]]:
-    """Return each listed file and its folder below the one that all of them share."""
+    """Return each listed file and its folder below the one that all of them share.
+
+    One that is not there fails when it is read, as any other that cannot be: the rest of a long list is wanted.
+
+    Raises:
+        FileNotFoundError: none of them is there.
+    """
     paths = [Path(name) for name in listed]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
+    if paths and not any(path.is_file() for path in paths):
         raise FileNotFoundError(
-            f'{len(missing)} of the {len(paths)} photographs of the list are not there: '
-            f'{_join(printable(path) for path in missing)}'
+            f'none of the {len(paths)} photographs of the list is there: {_join(map(printable, paths))}; '
+            'their names count from the folder that the command is started in'
         )
     if not paths:
         return []

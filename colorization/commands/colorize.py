@@ -263,7 +263,7 @@ def colorize_stream(args: argparse.Namespace) -> int:
             with open(args.inputs[0], 'xb') as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         if target is None or str(target) == '-':
-            args.out = Path(folder, f'colorized.{args.format or "png"}')
+            args.out, args.shown = Path(folder, f'colorized.{args.format or "png"}'), 'standard output'
         with contextlib.redirect_stdout(sys.stderr):  # the photograph alone goes to standard output
             code = colorize(args)
         if code == 0 and args.out != target:
@@ -419,8 +419,9 @@ def report(args: argparse.Namespace, found: 'Plan', states: Counter, resumed: in
     from dualattn.io.photos.messages import printable
 
     skipped = states[THERE] + resumed
+    shown = getattr(args, 'shown', printable(args.out))
     already = ' (already there; --overwrite makes them anew)' if skipped else ''
-    print(f'{states[DONE]} colorized to {printable(args.out)}, {skipped} skipped{already}, {states[FAILED]} failed')
+    print(f'{states[DONE]} colorized to {shown}, {skipped} skipped{already}, {states[FAILED]} failed')
     if states[IN_COLOR]:
         print(f'{states[IN_COLOR]} in colour already and left alone; --if-color copy or redo does otherwise')
     if states[COPIED]:

@@ -1,9 +1,12 @@
 """What `dualattn colorize` calls its outputs, and which names it refuses; nothing is colorized here."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from colorization.batch import Settings, run_jobs
 from colorization.commands.colorize import choose_output, main, parse_args, plan
 
 
@@ -68,3 +71,17 @@ def test_a_pipe_holds_one_photograph(arguments, capsys):
 
 def test_what_is_made_beside_a_photograph_from_a_pipe_has_a_name():
     assert parse_args(['-', '-o', 'out.png', '--compare']).compare
+
+
+def test_of_a_list_what_is_not_there_stops_nothing(photo, tmp_path, monkeypatch, capsys):
+    names = tmp_path / 'names.txt'
+    names.write_bytes(b'Oma.bmp\r\nmissing/Opa.tif\n\n')
+    monkeypatch.chdir(tmp_path)
+    args = parse_args(['--list', 'names.txt', '-o', 'out'])
+    jobs = plan(args).jobs
+    assert [job.target for job in jobs] == [Path('out/Oma.png'), Path('out/missing/Opa.tif')]
+    states = {outcome.job.source.name: outcome for outcome in run_jobs(jobs[1:], None, Settings())}
+    assert states['Opa.tif'].state == 'failed' and 'no such file' in states['Opa.tif'].reason
+    names.write_text('Opa.bmp\n')
+    assert main(['--list', 'names.txt', '-o', 'out']) == 2
+    assert 'none of the 1 photographs of the list is there' in capsys.readouterr().err

@@ -153,7 +153,9 @@ def _complete(codestream: bytes, source: Source) -> bytes:
         at += 2 + int.from_bytes(codestream[at + 2 : at + 4], 'big')
     found: Counter[int] = Counter()
     stated: dict[int, int] = {}
+    part = at
     while codestream[at : at + 2] == _TILE_PART and at + 12 <= len(codestream):
+        part = at
         tile, size, _, count = struct.unpack_from('>HIBB', codestream, at + 4)
         found[tile] += 1
         stated[tile] = max(count, stated.get(tile, 1))
@@ -164,11 +166,20 @@ def _complete(codestream: bytes, source: Source) -> bytes:
         return codestream
     if at > len(codestream):
         cut.refuse(source, f'{at - len(codestream)} bytes of a part of the image are missing')
+        # a damaged header may state any size; more than the pixels themselves have no part needs
+        at = min(at, len(codestream) + _raw_bytes(codestream))
+        codestream = codestream[: part + 6] + struct.pack('>I', at - part) + codestream[part + 10 :]
         return codestream + bytes(at - len(codestream)) + _END
     if found and len(found) >= _count_tiles(codestream) and all(found[tile] >= stated[tile] for tile in stated):
         return codestream[:at] + _END
     cut.refuse(source, f'it ends behind {found.total()} parts of the image')
     return codestream[:at] + _END
+
+
+def _raw_bytes(codestream: bytes) -> int:
+    right, bottom, left, top = struct.unpack_from('>4I', codestream, 8)
+    (count,) = struct.unpack_from('>H', codestream, 40)
+    return 4 * count * (right - left) * (bottom - top) + 65_536
 
 
 def _count_tiles(codestream: bytes) -> int:

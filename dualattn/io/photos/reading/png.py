@@ -26,6 +26,7 @@ _BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _MAX_TEXT = 1 << 20  # bytes of a chunk beside the pixels that is handed on; a profile is not held to it
 _STEP = 1 << 12  # bytes of damaged data that are decompressed at a time
+_ZEROS = 1 << 20  # bytes of missing pixels that are made at a time
 _SRGB_GAMMA = 0.45455  # what writers of sRGB state beside it; within 1 % of it, libpng takes sRGB's curve
 _KEPT = (b'tEXt', b'zTXt', b'iTXt', b'eXIf', b'pHYs')
 
@@ -214,7 +215,11 @@ def _repair(chunks: _Chunks, source: Source) -> None:
     elif chunks.damage is not None and not chunks.dropped:
         source.warn('%s, its pixels are whole', chunks.damage)
     chunks.is_repaired = True
-    chunks.data = [zlib.compress(raw[:expected] + bytes(lost), 1)]
+    compressor = zlib.compressobj(1)
+    chunks.data = [compressor.compress(raw[:expected])]
+    for at in range(0, lost, _ZEROS):  # piece by piece, since a damaged header may state any size
+        chunks.data.append(compressor.compress(bytes(min(_ZEROS, lost - at))))
+    chunks.data.append(compressor.flush())
 
 
 def _raw_bytes(header: bytes) -> int:

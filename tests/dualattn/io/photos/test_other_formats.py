@@ -1,8 +1,10 @@
 """JPEG 2000, PNM, BMP, GIF, WebP, AVIF, HEIC and what is only recognised."""
 
 import base64
+import contextlib
 import io
 import struct
+import tracemalloc
 
 import cv2
 import imagecodecs
@@ -53,6 +55,20 @@ class TestJpeg2000:
         if alpha is None:
             expected = pixels / (1 if bits <= 8 else 257)
             assert np.abs(shown - (expected if channels > 1 else expected[..., None])).max() <= 0.51
+
+    def test_a_damaged_length_costs_no_memory(self, tmp_path):
+        data = bytearray(imagecodecs.jpeg2k_encode(random(8, 3), level=0, codecformat='j2k'))
+        at = data.index(b'\xff\x90') + 6
+        data[at : at + 4] = b'\x7f\xff\xff\xff'  # bytes of the only part of the image
+        path = save(tmp_path / 'a.j2k', bytes(data))
+        tracemalloc.start()
+        with contextlib.suppress(ImageError):
+            read_photo(path, allow_truncated=True)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10 << 20
+        with pytest.raises(ImageError, match='bytes of a part of the image are missing'):
+            read_photo(path)
 
     @pytest.mark.parametrize('kind', ['resc', 'resd'])
     def test_resolution_is_kept(self, tmp_path, kind):

@@ -49,6 +49,17 @@ PUBLISHED = [
         blob='a11bd74a53826e161c35647e9de5f54360b0f42b',
     ),
     PublishedFile(
+        name='mpt_small_262k',
+        file='mpt_small_262k.safetensors',
+        url='',
+        licence='Apache-2.0',
+        purpose='packaged before mpt_small_long.py had ended: MPT with a palette head, after 261,600 samples',
+        size=14_463_736,
+        sha256='e3d597fdf5c721f31ce1726bb0e85f77c928f7e5cd729b37ccfce6717af30517',
+        source='the history of this repository',
+        blob='50c2138b882592aa058bde9c8b6d4ee2ffb3726e',
+    ),
+    PublishedFile(
         name='vgg19',
         file='vgg19-dcbb9e9d.pth',
         url='https://download.pytorch.org/models/vgg19-dcbb9e9d.pth',

@@ -1,6 +1,5 @@
 # The training of the weights that ship with the package, fifth part, from those of the fourth: the rate rises once
-# more and then falls to nothing. The packaged weights are those of iteration 6,250: there the time
-# was over, and --resume goes on.
+# more and then falls to nothing: 300,000 samples in all. The packaged weights are those at its end.
 _base_ = ['./mpt_small_128.py']
 load_from = 'work_dirs/mpt_small_anneal/iter_1200.pth'
 model = dict(generator_weights=None)

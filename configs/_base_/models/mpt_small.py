@@ -16,7 +16,7 @@ model = dict(
         head='palette',
         palette='{{ fileDirname }}/../palettes/photographs_128.json',
         # chosen after the training, so that the colours are about as strong as those of photographs; docs/colours.md
-        temperature=0.46,
+        temperature=0.44,
         gain=1.05,
         recovery=0.8,
     ),

@@ -1,6 +1,7 @@
 """A record of what became of each photograph, one line of JSON each, that a later run goes on from."""
 
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,7 @@ class Manifest:
     def __init__(self, path: Path, weights: str | None):
         self.path = path
         self.weights = weights
+        self._before = ''
         self._done: dict[tuple, set[str]] = {}  # by key and state, the outputs
         if path.exists():
             self._read()
@@ -94,9 +96,12 @@ class Manifest:
             entry['doubt'] = outcome.doubt
         if outcome.reason:
             entry['reason'] = outcome.reason
-        line = (json.dumps(entry) + '\n').encode()
+        line = (self._before + json.dumps(entry) + '\n').encode()
         with open(self.path, 'ab', buffering=0) as file:
-            file.write(line)
+            written = file.write(line)
+        self._before = '' if written == len(line) else '\n'  # behind a cut line the next one stands alone
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self.path))
 
     def _key(self, job: Job) -> tuple:
         size = mtime = None

@@ -338,3 +338,22 @@ def test_a_copy_replaces_no_other_photograph(tmp_path):
     assert job.copied_to == job.source
     assert run_job(job, paint, Settings(if_color='copy', overwrite=True)).state == 'in colour'
     assert (out / 'b.jpg').read_bytes() == before and not (out / 'b.png').exists()
+
+
+def test_a_line_of_the_manifest_that_does_not_fit_is_no_record(jobs, tmp_path):
+    resource = pytest.importorskip('resource', reason='Windows limits no files')
+    path = tmp_path / 'done.jsonl'
+    manifest = Manifest(path, 'weights')
+    manifest.add(Outcome(jobs[0], 'in colour'))
+    size = path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+    try:
+        with pytest.raises(OSError, match='No space left'):
+            manifest.add(Outcome(jobs[1], 'in colour'))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.stat().st_size == size + 100
+    manifest.add(Outcome(jobs[3], 'in colour'))
+    again = Manifest(path, 'weights')
+    assert [again.has_done(job) for job in jobs] == [True, False, False, True, False, False]

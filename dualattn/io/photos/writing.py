@@ -108,12 +108,13 @@ def _encode(photo: Photo, kind: str, path: Path, file: io.BufferedWriter, qualit
         options |= dict(compress_level=4, exif=exif, pnginfo=metadata.png_texts(photo.text, packet, photo.iptc))
     if kind != 'WEBP' and photo.dpi is not None:
         options['dpi'] = photo.dpi
-    if kind != 'JPEG' or photo.iptc is None:
-        image.save(file, kind, **options)
-        return
+    # through memory: to a disk that is full Pillow's encoders write a part, and take it for the whole
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
-    file.write(_with_segments(buffer.getvalue(), iptc.jpeg_segments(photo.iptc)))
+    data = buffer.getvalue()
+    if kind == 'JPEG' and photo.iptc is not None:
+        data = _with_segments(data, iptc.jpeg_segments(photo.iptc))
+    file.write(data)
 
 
 def _with_segments(data: bytes, segments: bytes) -> bytes:

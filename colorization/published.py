@@ -96,6 +96,15 @@ PUBLISHED = [
         source=_PREFIX,
     ),
     PublishedFile(
+        name='alexnet_former',
+        file='alexnet-owt-4df8aa71.pth',
+        url='https://download.pytorch.org/models/alexnet-owt-4df8aa71.pth',
+        licence=_TORCHVISION,
+        purpose='LPIPS, from what earlier releases of torchvision fetch',
+        sha256='4df8aa71',
+        source=_PREFIX,
+    ),
+    PublishedFile(
         name='vgg16',
         file='vgg16-397923af.pth',
         url='https://download.pytorch.org/models/vgg16-397923af.pth',
@@ -110,6 +119,9 @@ PUBLISHED = [
         url='https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth',
         licence='Apache-2.0 (facebookresearch/dinov2)',
         purpose='Frechet distance of DINOv2',
+        sha256='b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9',
+        source='https://github.com/finegrain-ai/refiners/blob/30dbf44bab629e95713689d0d6b4289311baaae7/'
+        'src/refiners/conversion/models/dinov2.py',
     ),
     PublishedFile(
         name='convnext_tiny',

@@ -99,11 +99,11 @@ def _progress(items, label: str):
 def main(argv: Sequence[str] | None = None) -> int:
     """Score two folders; see the exit codes in EPILOG."""
     args = parse_args(argv)
-    from colorization.evaluation.pairs import pair_folders
+    from colorization.evaluation.pairs import find_compared_with_itself, pair_folders
     from colorization.evaluation.protocols import get_protocol
     from colorization.evaluation.record import make_record, write_record
     from colorization.evaluation.scoring import score_pairs
-    from colorization.metrics.networks import SOURCES, DINOv2, Inception, LPIPSDistance
+    from colorization.metrics.networks import DINOv2, Inception, LPIPSDistance, describe_source
     from dualattn.devices import DeviceError, choose_device
 
     try:
@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol = get_protocol(args.protocol)
     try:
         pairing = pair_folders(args.pred, args.gt, protocol, args.match)
+        itself = find_compared_with_itself(args.pred, args.gt, pairing)
+        _report('predictions are the photographs themselves', itself, ': their figures say nothing of a method')
         features = [
             network(path) for network, path in ((Inception, args.inception), (DINOv2, args.dinov2)) if path is not None
         ]
@@ -145,7 +147,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             pairing,
             scores,
             networks,
-            {WEIGHTS[kind]: f'needs --{kind} FILE, {SOURCES[kind][0]}' for kind in WEIGHTS if kind not in networks},
+            {
+                WEIGHTS[kind]: f'needs --{kind} FILE, {describe_source(kind)}'
+                for kind in WEIGHTS
+                if kind not in networks
+            },
             dict(
                 match=args.match,
                 resamples=args.resamples,

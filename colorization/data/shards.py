@@ -182,15 +182,15 @@ class ShardDataset(IterableDataset):
 
     def _decode(self, content: bytes, path: str) -> tuple[torch.Tensor, list[str]]:
         """Read one image: (3, H, W) uint8, prepared, and what is said of it."""
-        # through a file, so that the one reader of photographs reads it
-        with tempfile.NamedTemporaryFile(suffix=Path(path).suffix) as file:
-            file.write(content)
-            file.flush()
+        # through a file, so that the one reader of photographs reads it; a closed one, since Windows opens none twice
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(Path(folder, f'photo{Path(path).suffix}'))
+            Path(file).write_bytes(content)
             try:
                 with collect_messages() as found:
-                    pixels = read_rgb(file.name, max_pixels=self.max_pixels, min_side=self.decode_min_side)
+                    pixels = read_rgb(file, max_pixels=self.max_pixels, min_side=self.decode_min_side)
             except ImageError as error:
-                raise ImageError(str(error).replace(file.name, path)) from error
+                raise ImageError(str(error).replace(file, path)) from error
         height, width, _ = pixels.shape
         if min(height, width) < self.min_side or max(height, width) > self.max_aspect * min(height, width):
             raise ImageError(
@@ -198,7 +198,7 @@ class ShardDataset(IterableDataset):
                 f'than {self.max_aspect:g} times the other'
             )
         image = self.prepare(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())  # (H, W, 3) -> (3, H, W)
-        return image, [message.replace(file.name, path) for message in found]
+        return image, [message.replace(file, path) for message in found]
 
     def __len__(self) -> int:
         """Images in one pass, those that cannot be used included; the stream itself is endless."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from colorization.evaluation.protocols import Protocol
 from dualattn.io.photos import list_images
 
-__all__ = ['Pairing', 'PairingError', 'pair_folders']
+__all__ = ['Pairing', 'PairingError', 'find_compared_with_itself', 'pair_folders']
 
 # what programs add to the names of the pictures that they have coloured
 _ADDED = re.compile(r'[-_. ]*(colou?ri[sz]ed|colou?r|fake[-_ ]?(b|rgb|color)?|pred(iction)?|out(put)?|result)$', re.I)
@@ -101,6 +101,11 @@ def pair_folders(pred: Path, truth: Path, protocol: Protocol, by: str = 'path') 
     pairing.missing = [path for path in missing.values() if path not in meant]
     pairing.extra = [path for path in extra.values() if path not in meant]
     return pairing
+
+
+def find_compared_with_itself(pred: Path, truth: Path, pairing: Pairing) -> list[PurePath]:
+    """Find photographs whose prediction is the same file: one folder given twice, or links into the other one."""
+    return [photo for photo, picture in pairing.pairs if (truth / photo).samefile(pred / picture)]
 
 
 def _find_misnamed(missing: dict[str, PurePath], extra: dict[str, PurePath]) -> list[tuple[PurePath, PurePath]]:

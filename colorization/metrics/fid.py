@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from colorization.metrics.networks import SOURCES, Inception, NetworkWeights, identify_weights
+from colorization.metrics.networks import Inception, NetworkWeights, describe_source, identify_weights
 from dualattn.engine import DataError
 from dualattn.engine.protocol import describe_protocol
 
@@ -53,8 +53,8 @@ class FID(BaseMetric):
     ):
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         how = (
-            f'FID needs the Inception weights of torch-fidelity, the file {SOURCES["inception"][0]}; name it in the '
-            "metric's `weights`, or to tools/test.py as --fid FILE"
+            f'FID needs the Inception weights of torch-fidelity, the file {describe_source("inception")}; name it in '
+            "the metric's `weights`, or to tools/test.py as --fid FILE"
         )
         if not weights:
             raise ValueError(f'{how}.')

@@ -1,7 +1,7 @@
 """The networks whose features are compared: Inception, DINOv2 and the trunks of LPIPS, each from a file at hand.
 
 Nothing is downloaded. A number is a score only with the weights that everyone else has used, so every file's sha256 is
-compared with the published one, and the result says which it was.
+compared with the one in `colorization.published`, and the result says which it was.
 """
 
 import logging
@@ -15,12 +15,13 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorization.published import PUBLISHED
 from dualattn.engine import CheckpointError, DataError, read_checkpoint
 from dualattn.io.files import hash_file
-from dualattn.io.published import suggest_download
+from dualattn.io.published import PublishedFile, suggest_download
 from dualattn.io.weights import is_safetensors
 
-__all__ = ['DINOv2', 'Inception', 'LPIPSDistance', 'NetworkWeights', 'identify_weights']
+__all__ = ['DINOv2', 'Inception', 'LPIPSDistance', 'NetworkWeights', 'describe_source', 'identify_weights']
 
 logger = logging.getLogger(__name__)
 
@@ -44,52 +45,50 @@ class NetworkWeights:
         return asdict(self)
 
 
-# name: (file and where it is published, beginnings of its sha256)
-SOURCES = {
-    'inception': (
-        'weights-inception-2015-12-05-6726825d.pth from '
-        'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
-        ('6726825d',),
-    ),
-    'dinov2': (
-        'dinov2_vits14_pretrain.pth from '
-        'https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth',
-        ('b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9',),
-    ),
-    'lpips-alex': (
-        'alexnet-owt-7be5be79.pth from https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
-        ('7be5be79', '4df8aa71'),
-    ),
-    'lpips-vgg': (
-        'vgg16-397923af.pth from https://download.pytorch.org/models/vgg16-397923af.pth',
-        ('397923af',),
-    ),
+# the names under which `colorization.published` knows the files of a kind, the one to fetch first
+FILES = {
+    'inception': ('inception',),
+    'dinov2': ('dinov2',),
+    'lpips-alex': ('alexnet', 'alexnet_former'),
+    'lpips-vgg': ('vgg16',),
 }
+
+
+def list_published(kind: str) -> list[PublishedFile]:
+    """Return what is known of the files that published numbers of a kind, a key of `FILES`, were made with."""
+    known = {file.name: file for file in PUBLISHED}
+    return [known[name] for name in FILES[kind]]
+
+
+def describe_source(kind: str) -> str:
+    """Return the name of the file of a kind, a key of `FILES`, and where it is published."""
+    file = list_published(kind)[0]
+    return f'{file.file} from {file.url}'
 
 
 def identify_weights(kind: str, path: str | Path) -> NetworkWeights:
     """Hash a file of weights and tell whether it is the published one.
 
     Args:
-        kind: a key of `SOURCES`.
+        kind: a key of `FILES`.
         path: the file.
 
     Raises:
         FileNotFoundError: there is no such file; the message says which is wanted and where it is published.
     """
-    source, prefixes = SOURCES[kind]
+    wanted = list_published(kind)
     path = Path(path).expanduser()
     if not path.is_file():
         what = f'{path} is a folder' if path.is_dir() else f'no weights at {path}'
-        raise FileNotFoundError(f'{what}; --{kind} takes {source}{suggest_download(source.split(" ")[0])}')
+        raise FileNotFoundError(f'{what}; --{kind} takes {describe_source(kind)}{suggest_download(wanted[0].file)}')
     sha256 = hash_file(path)
-    published = sha256.startswith(prefixes)
+    published = any(file.sha256 is not None and sha256.startswith(file.sha256) for file in wanted)
     if not published:
         logger.warning(
             '%s has the sha256 %s, not that of %s: numbers made with it are no scores and are listed apart',
             path,
             sha256,
-            source.split()[0],
+            wanted[0].file,
         )
     return NetworkWeights(path.name, sha256, published)
 
@@ -104,11 +103,11 @@ def _read(path: str | Path, kind: str) -> dict[str, Tensor]:
         content = read_checkpoint(path)
     except CheckpointError as error:
         raise DataError(
-            f"{error}. --{kind} takes {SOURCES[kind][0]}; TorchScript such as clean-fid's inception-2015-12-05.pt "
+            f"{error}. --{kind} takes {describe_source(kind)}; TorchScript such as clean-fid's inception-2015-12-05.pt "
             'is another layout'
         ) from error
     if not all(isinstance(value, Tensor) for value in content.values()):
-        raise DataError(f'{path} holds more than tensors by name; --{kind} takes {SOURCES[kind][0]}')
+        raise DataError(f'{path} holds more than tensors by name; --{kind} takes {describe_source(kind)}')
     return content
 
 
@@ -125,7 +124,7 @@ def _load(network: nn.Module, weights: dict[str, Tensor], path: str | Path, kind
         layout = " (these are torchvision's names)" if 'AuxLogits.conv0.conv.weight' in weights else ''
         raise DataError(
             f'{path} has another layout than {type(network).__name__}: it begins with {found}{layout}; --{kind} takes '
-            f'{SOURCES[kind][0]}. {str(error).splitlines()[-1].strip()[:200]}'
+            f'{describe_source(kind)}. {str(error).splitlines()[-1].strip()[:200]}'
         ) from error
 
 
@@ -157,7 +156,7 @@ class Inception(nn.Module):
         if is_safetensors(Path(path)):
             raise DataError(
                 f'{path} is safetensors, which torch-fidelity does not read; --{self.kind} takes '
-                f'{SOURCES[self.kind][0]}'
+                f'{describe_source(self.kind)}'
             )
         try:
             self.network = FeatureExtractorInceptionV3(
@@ -167,7 +166,7 @@ class Inception(nn.Module):
             layout = " (these are torchvision's names)" if 'AuxLogits.conv0.conv.weight' in weights else ''
             raise DataError(
                 f'{path} does not hold the Inception network of torch-fidelity: it begins with '
-                f'{", ".join(list(weights)[:3])}{layout}; --{self.kind} takes {SOURCES[self.kind][0]}'
+                f'{", ".join(list(weights)[:3])}{layout}; --{self.kind} takes {describe_source(self.kind)}'
             ) from error
 
     @torch.inference_mode()
@@ -208,7 +207,7 @@ class DINOv2(nn.Module):
         if 'pos_embed' not in weights or 'mask_token' not in weights:
             raise DataError(
                 f'{path} has another layout than DINOv2: it begins with {", ".join(list(weights)[:3])}; --{self.kind} '
-                f'takes {SOURCES[self.kind][0]}'
+                f'takes {describe_source(self.kind)}'
             )
         positions = weights['pos_embed']  # (1, 1 + 37^2, 384)
         grid = round((positions.shape[1] - 1) ** 0.5)
@@ -264,7 +263,7 @@ class LPIPSDistance(nn.Module):
         if features or any(value is None for value in renamed.values()):
             raise DataError(
                 f'{path} has another layout than the trunk of {self.kind}: it begins with '
-                f'{", ".join(list(weights)[:3])}; --{self.kind} takes {SOURCES[self.kind][0]}'
+                f'{", ".join(list(weights)[:3])}; --{self.kind} takes {describe_source(self.kind)}'
             )
         _load(self.network.net, renamed, path, self.kind)
         self.network.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ history is stored as plain tensors.
 """
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mmengine.runner.checkpoint import weights_to_cpu
 from dualattn.engine.accumulation import list_accumulation
 from dualattn.engine.wrappers import unwrap
 from dualattn.io.files import remove_leftovers, write_whole
+from dualattn.io.weights import CheckpointError, read_checkpoint
 
 __all__ = [
     'WholeCheckpointHook',
@@ -150,13 +152,30 @@ class WholeCheckpointHook(CheckpointHook):
             checkpoint['message_hub'] = _from_plain(checkpoint['message_hub'])
 
 
-def find_latest_checkpoint(work_dir) -> Path | None:
+def find_latest_checkpoint(work_dir: str | os.PathLike) -> Path | None:
     """Find the newest checkpoint of a run by the number in its name, or None.
 
-    mmengine's `last_checkpoint` file is not asked: it can be empty after a kill, and wrong after the folder has moved.
+    Numbers of epochs and of iterations do not compare: where a folder holds both, the newest of each is asked how many
+    iterations it has seen. mmengine's `last_checkpoint` file is not asked: it can be empty after a kill, and wrong
+    after the folder has moved.
+
+    Raises:
+        CheckpointError: the folder holds both kinds, and one of the newest two cannot be read or does not say it.
     """
-    found = {number: path for _, number, path in _list_checkpoints(work_dir)}
-    return found[max(found)] if found else None
+    newest = {kind: path for kind, _, path in sorted(_list_checkpoints(work_dir), key=lambda found: found[1])}
+    if len(newest) < 2:
+        return next(iter(newest.values()), None)
+    return max(newest.values(), key=_count_iterations)
+
+
+def _count_iterations(path: Path) -> int:
+    meta = read_checkpoint(path).get('meta')
+    if not isinstance(meta, dict) or not isinstance(meta.get('iter'), int):
+        raise CheckpointError(
+            f'{path} does not say how many iterations it has seen, and {path.parent} holds checkpoints of iterations '
+            'and of epochs; name the one to go on with after --resume'
+        )
+    return meta['iter']
 
 
 def _list_checkpoints(folder) -> list[tuple[str, int, Path]]:

@@ -35,7 +35,7 @@ def _takes_compiled(operator: str, qkv: Tensor, tokens: int, dim: int) -> bool:
         return False
     if torch.is_autocast_enabled(device_type) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
-    return choose_backend(operator, device_type, dtype, find_size_problem(tokens, dim)) != 'reference'
+    return choose_backend(operator, qkv.device, dtype, find_size_problem(tokens, dim)) != 'reference'
 
 
 @register_notrace_function  # the choice depends on device and dtype

@@ -35,28 +35,34 @@ def find_size_problem(tokens: int, dim: int) -> str:
     return ''
 
 
-def _find_problem(backend: str, device_type: str, dtype: torch.dtype, size_problem: str) -> str:
+def _find_problem(backend: str, device: torch.device, dtype: torch.dtype, size_problem: str) -> str:
     """Say why a compiled backend cannot take a call; an empty string if it can."""
     if not library.is_loaded():
         return library.LOAD_PROBLEM
-    if device_type != backend:
-        return f'the {backend} kernels do not take tensors on {device_type}'
+    if device.type != backend:
+        return f'the {backend} kernels do not take tensors on {device.type}'
     if backend == 'cuda' and not library.has_cuda_kernels():
         return 'the CUDA kernels were not built; reinstall with DUALATTN_BUILD=cuda, nvcc and a CUDA build of torch'
     if dtype not in DTYPES[backend]:
         return f'there is no {backend} kernel for {dtype}'
     if size_problem:
         return size_problem
-    if backend == 'cuda' and torch.cuda.is_available() and torch.cuda.get_device_capability() < MIN_CAPABILITY:
-        return f'the CUDA kernels need compute capability {MIN_CAPABILITY[0]}.{MIN_CAPABILITY[1]}'
+    # of the tensor's own device: cards of several generations may stand in one machine
+    if backend == 'cuda' and torch.cuda.is_available():
+        capability = torch.cuda.get_device_capability(device)
+        if capability < MIN_CAPABILITY:
+            needed, found = ('.'.join(map(str, pair)) for pair in (MIN_CAPABILITY, capability))
+            return f'the CUDA kernels need compute capability {needed}, {device} has {found}'
     return ''
 
 
-def explain(device_type: str, dtype: torch.dtype, size_problem: str = '', forced: str = '') -> tuple[str, str]:
+def explain(
+    device: torch.device | str, dtype: torch.dtype, size_problem: str = '', forced: str = ''
+) -> tuple[str, str]:
     """Choose a backend for one kind of call.
 
     Args:
-        device_type: 'cpu', 'cuda' or another type of `torch.device`.
+        device: the tensors' own; 'cuda' without a number is the current one.
         dtype: in which the operator computes, so the lower one under autocast.
         size_problem: what `find_size_problem` says of the call.
         forced: one of `BACKENDS`, or '' for the fastest that can take the call.
@@ -72,10 +78,11 @@ def explain(device_type: str, dtype: torch.dtype, size_problem: str = '', forced
         raise ValueError(f'DUALATTN_BACKEND has to be one of {", ".join(BACKENDS)}, got {forced!r}')
     if forced == 'reference':
         return 'reference', 'DUALATTN_BACKEND'
-    backend = forced or (device_type if device_type in DTYPES else '')
+    device = torch.device(device)
+    backend = forced or (device.type if device.type in DTYPES else '')
     if not backend:
-        return 'reference', f'there are no kernels for {device_type}'
-    problem = _find_problem(backend, device_type, dtype, size_problem)
+        return 'reference', f'there are no kernels for {device.type}'
+    problem = _find_problem(backend, device, dtype, size_problem)
     if not problem:
         name = f'{library.cpu_instruction_set()} kernels' if backend == 'cpu' else 'CUDA kernels'
         return backend, f'{name}, DUALATTN_BACKEND' if forced else name
@@ -85,14 +92,16 @@ def explain(device_type: str, dtype: torch.dtype, size_problem: str = '', forced
 
 
 @functools.cache
-def _choose_and_log(operator: str, device_type: str, dtype: torch.dtype, size_problem: str, forced: str) -> str:
-    backend, reason = explain(device_type, dtype, size_problem, forced)
-    logger.info('%s on %s, %s: backend %s (%s)', operator, device_type, dtype, backend, reason)
+def _choose_and_log(
+    operator: str, device: torch.device | str, dtype: torch.dtype, size_problem: str, forced: str
+) -> str:
+    backend, reason = explain(device, dtype, size_problem, forced)
+    logger.info('%s on %s, %s: backend %s (%s)', operator, device, dtype, backend, reason)
     return backend
 
 
 @torch.compiler.assume_constant_result  # runs as plain Python while torch.compile traces
-def choose_backend(operator: str, device_type: str, dtype: torch.dtype, size_problem: str) -> str:
+def choose_backend(operator: str, device: torch.device | str, dtype: torch.dtype, size_problem: str) -> str:
     """Choose as `explain` does, with DUALATTN_BACKEND; the first choice of each kind is logged.
 
     What is being exported or traced takes the reference: such a graph is to run where dualattn is not installed, and
@@ -101,4 +110,4 @@ def choose_backend(operator: str, device_type: str, dtype: torch.dtype, size_pro
     # is_exporting() here, not in the caller: inside a function that torch.compile traces it is always True
     if is_exportable() or torch.jit.is_tracing() or torch.compiler.is_exporting():
         return 'reference'
-    return _choose_and_log(operator, device_type, dtype, size_problem, os.environ.get('DUALATTN_BACKEND', ''))
+    return _choose_and_log(operator, device, dtype, size_problem, os.environ.get('DUALATTN_BACKEND', ''))

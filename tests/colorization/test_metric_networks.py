@@ -1,12 +1,14 @@
 """Features and distances of random networks against the libraries' own way to them: the plumbing, never a score."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
 from colorization.metrics import networks
-from colorization.metrics.networks import DINOv2, Inception, LPIPSDistance, identify_weights
+from colorization.metrics.networks import DINOv2, Inception, LPIPSDistance, describe_source, identify_weights
+from colorization.published import PUBLISHED
 from dualattn.engine import DataError
 
 
@@ -142,5 +144,16 @@ def test_only_the_published_file_makes_scores(tmp_path, caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         found = identify_weights('inception', path)
     assert not found.published and 'no scores' in caplog.text
-    monkeypatch.setitem(networks.SOURCES, 'inception', ('a file', (found.sha256[:8],)))
-    assert identify_weights('inception', path).published
+    # the beginning of a hash is enough, and so is the second of two files that were published
+    files = [
+        replace(file, sha256=found.sha256[:8]) for file in PUBLISHED if file.name in ('inception', 'alexnet_former')
+    ]
+    monkeypatch.setattr(networks, 'PUBLISHED', [*(file for file in PUBLISHED if file.name == 'alexnet'), *files])
+    assert identify_weights('inception', path).published and identify_weights('lpips-alex', path).published
+
+
+@pytest.mark.parametrize('kind', list(networks.FILES))
+def test_every_kind_names_files_with_hash_and_address(kind):
+    for file in networks.list_published(kind):
+        assert file.sha256 and file.url.endswith(file.file)
+    assert describe_source(kind) == f'{(first := networks.list_published(kind)[0]).file} from {first.url}'

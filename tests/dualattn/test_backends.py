@@ -46,6 +46,20 @@ def test_library_without_cuda_kernels_says_how_to_get_them(monkeypatch):
     assert 'DUALATTN_BUILD=cuda' in why
 
 
+def test_capability_is_that_of_the_tensors_device(monkeypatch):
+    monkeypatch.setattr(library, '_compiled', object())
+    monkeypatch.setattr(library, 'has_cuda_kernels', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cards = {'cuda': (8, 0), 'cuda:0': (8, 0), 'cuda:1': (6, 1), 'cuda:2': (7, 5)}  # the current one is new
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: cards[str(device or 'cuda')])
+    for name in ('cuda', 'cuda:0', 'cuda:2'):
+        assert backends.explain(torch.device(name), torch.float16)[0] == 'cuda'
+    assert backends.explain(torch.device('cuda:1'), torch.float16) == (
+        'reference',
+        'the CUDA kernels need compute capability 7.5, cuda:1 has 6.1',
+    )
+
+
 def test_without_kernels_everything_runs_on_the_reference(monkeypatch):
     monkeypatch.setattr(library, '_compiled', None)
     monkeypatch.setattr(library, 'LOAD_PROBLEM', 'the kernels were not built')

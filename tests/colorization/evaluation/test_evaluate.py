@@ -95,6 +95,19 @@ def test_every_picture_that_is_left_out_is_named(folders, capsys):
         assert name in told
 
 
+def test_photographs_compared_with_themselves_are_told(folders, capsys):
+    names = sorted(path.name for path in (folders / 'truth').iterdir())
+    (folders / 'pred' / names[0]).unlink()
+    (folders / 'pred' / names[0]).hardlink_to(folders / 'truth' / names[0])
+    assert run() == 0
+    told = capsys.readouterr().err
+    assert '1 predictions are the photographs themselves' in told and names[0] in told and names[1] not in told
+    shutil.rmtree(folders / 'pred')
+    (folders / 'pred').symlink_to(folders / 'truth', target_is_directory=True)
+    assert run() == 0
+    assert f'{len(names)} predictions are the photographs themselves' in capsys.readouterr().err
+
+
 def test_an_unreadable_photograph_is_no_prediction_s_fault(folders):
     (folders / 'truth' / '02.png').write_bytes(b'no picture')
     assert run() == 1

@@ -200,6 +200,19 @@ def test_the_latest_is_found_by_number(tmp_path):
     assert find_latest_checkpoint(tmp_path) == tmp_path / 'iter_1000.pth'
 
 
+@pytest.mark.parametrize(
+    'iterations, latest', [(dict(iter_900=900, epoch_12=1200), 'epoch_12'), (dict(iter_9=9, epoch_3=6), 'iter_9')]
+)
+def test_epochs_and_iterations_are_compared_by_iterations(tmp_path, iterations, latest):
+    for name, iteration in iterations.items():
+        torch.save(dict(state_dict={}, meta=dict(iter=iteration)), tmp_path / f'{name}.pth')
+    torch.save(dict(state_dict={}, meta=dict(iter=1)), tmp_path / 'epoch_1.pth')
+    assert find_latest_checkpoint(tmp_path) == tmp_path / f'{latest}.pth'
+    torch.save(dict(state_dict={}), tmp_path / 'iter_5000.pth')
+    with pytest.raises(CheckpointError, match='iter_5000.pth does not say how many iterations'):
+        find_latest_checkpoint(tmp_path)
+
+
 def test_old_checkpoints_are_removed(tmp_path, make_runner):
     make_runner(tmp_path, interval=1, keep=2).train()
     assert [name for name in files(tmp_path) if name.endswith('.pth')] == ['iter_5.pth', 'iter_6.pth']

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dualattn.commands.export import require_libraries
 from dualattn.commands.parser import CommandParser, describe
 
 EPILOG = """examples:
@@ -42,6 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Export; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    require_libraries()
     from colorization.browser import write_page
     from colorization.onnx import find_colorizer
     from colorization.photo_onnx import COLORS, JOIN, export_photo_files

@@ -11,6 +11,7 @@ compared with the network in onnxruntime at ten sizes before it gets its name.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -48,6 +49,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--features', action='store_true', help="write a timm model's maps, not its classifier")
     parser.add_argument('--overwrite', action='store_true', help='replace the output if it exists')
     return parser.parse_args(argv)
+
+
+def require_libraries() -> None:
+    """Refuse what would fail after a minute, before torch is loaded.
+
+    Raises:
+        ModuleNotFoundError: a library that writes ONNX files or runs them is missing.
+    """
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 
 
 def find_model(args: argparse.Namespace) -> tuple[Any, int, str, list[str], dict[str, Any], float]:
@@ -94,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as problem:
         print(f'export: {problem}', file=sys.stderr)
         return 2
+    require_libraries()
     from dualattn.onnx import write_onnx
 
     try:

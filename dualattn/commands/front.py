@@ -95,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == '--version':
         print(f'dualattn {dualattn.__version__}')
         return 0
+    if verb.startswith('-'):
+        hint = suggest(verb, ('--help', '--version')) or '; there are --help and --version, and a verb comes first'
+        print(f'dualattn: no option {verb!r}{hint}', file=sys.stderr)
+        return 2
     if verb not in verbs:
         hint = suggest(verb, verbs) or f'; there are {", ".join(verbs)}'
         if not verbs:

@@ -34,6 +34,19 @@ def test_unknown_verb_gets_the_nearest(verb, near, capsys):
     assert capsys.readouterr().err == f'dualattn: no verb {verb!r}; did you mean {near}?\n'
 
 
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ('--versio', 'did you mean --version?'),
+        ('--hlep', 'did you mean --help?'),
+        ('-x', 'there are --help and --version, and a verb comes first'),
+    ],
+)
+def test_unknown_option_before_the_verb_gets_the_nearest(option, said, capsys):
+    assert front.main([option, 'train']) == 2
+    assert capsys.readouterr().err == f'dualattn: no option {option!r}; {said}\n'
+
+
 def test_verb_that_resembles_nothing_gets_the_list(capsys):
     assert front.main(['xyzzy']) == 2
     assert 'train' in capsys.readouterr().err
@@ -113,6 +126,17 @@ def test_a_package_of_an_extra_that_is_missing_is_one_line():
     )
     assert said.startswith('2 dualattn train: needs mmengine') and "pip install 'dualattn[train]'" in said
     assert said.count('\n') == 1
+
+
+@pytest.mark.parametrize('arguments', [['onnx', 'packaged', '-o', 'x.onnx'], ['photo', 'packaged', '-o', 'x']])
+@pytest.mark.parametrize('module', ['onnx', 'onnxscript', 'onnxruntime'])
+def test_export_asks_for_its_libraries_before_it_loads_anything(arguments, module, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, 'dualattn.onnx', None)
+    assert front.main(['export', *arguments]) == 2
+    needed = f"dualattn export: needs {module}, which is not installed: pip install 'dualattn[export]'\n"
+    assert capsys.readouterr().err == needed
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows: both runs may then work on one photograph, and the first one to finish writes it

@@ -199,7 +199,7 @@ class Desk:
             hint = Hint.point(min(max(x, 0), 1) * width, min(max(y, 0), 1) * height, color, size)
             (x, y) = hint.xy[0]
             others = [h for h in hints.hints if abs(h.xy[0][0] - x) > size or abs(h.xy[0][1] - y) > size]
-            new = Hints(hints.size, [*others, hint])
+            new = Hints(hints.size, (*others, hint))
             new.to_marks()  # refuses more than can be spread
         except HintError as error:
             raise PageError(str(error)) from error
@@ -221,8 +221,13 @@ class Desk:
         """Write what the page shows of the photograph that is worked on: with rings at its hints, before, and after.
 
         The files lie in the session's folder and not in gradio's own store, so that they end with the session.
+
+        Raises:
+            PageError: there is no photograph yet.
         """
         draft = session.draft
+        if draft is None:
+            raise PageError('upload a photograph first')
         after = draft.preview(PREVIEW_SIDE)
         pictures = draw_hints(after.copy(), draft.hints), draft.preview_gray(PREVIEW_SIDE), after
         for path in session.previews:
@@ -235,10 +240,11 @@ class Desk:
 
     def drop_hint(self, session: Session, every: bool = False) -> None:
         """Take the last hint back, or all of the photograph that is worked on."""
-        if session.draft is None or not session.hints[session.number]:
+        draft = session.draft
+        hints = None if draft is None else session.hints[session.number]
+        if draft is None or not hints:
             return
-        hints = session.hints[session.number]
-        session.hints[session.number] = session.draft.hints = Hints(hints.size, () if every else hints.hints[:-1])
+        session.hints[session.number] = draft.hints = Hints(hints.size, () if every else hints.hints[:-1])
 
     def save(self, session: Session, form: str, weights: str, chroma: float, vividness: float, reach: str) -> Path:
         """Write the photograph that is worked on at full resolution; the bytes are those of `dualattn colorize`.

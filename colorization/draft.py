@@ -105,7 +105,7 @@ class Draft:
     def compute_ab(self) -> Tensor:
         """Return the colours (2, h, w) in Lab units with hints, on the colorizer's device."""
         self._predict()
-        automatic = self.colorizer.edit_ab(self._predicted)
+        automatic = self.colorizer.edit_ab(cast(Tensor, self._predicted))
         reference = self.colorizer.reference
         if not self._hints and reference is None:
             return automatic

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -108,12 +108,12 @@ class Hint:
     @classmethod
     def stroke(cls, xy: Iterable[Sequence[float]], color: str | Sequence[float], width: float = 1.0) -> 'Hint':
         """Give the colour along a line."""
-        return cls('stroke', tuple(map(tuple, xy)), parse_color(color), width)
+        return cls('stroke', _to_pairs(xy), parse_color(color), width)
 
     @classmethod
     def region(cls, xy: Iterable[Sequence[float]], color: str | Sequence[float]) -> 'Hint':
         """Give the colour of all that lies inside an outline."""
-        return cls('region', tuple(map(tuple, xy)), parse_color(color))
+        return cls('region', _to_pairs(xy), parse_color(color))
 
 
 @dataclass
@@ -321,8 +321,8 @@ class Hints:
         Raises:
             HintError: there is no paint.
         """
-        _, ab = rgb_to_lab(torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None])
-        ab = ab[0].numpy()
+        _, chroma = rgb_to_lab(torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None])
+        ab = chroma[0].numpy()
         paint = np.hypot(*ab) > PAINTED_CHROMA if alpha is None else alpha >= 128
         if not paint.any():
             raise HintError(
@@ -372,9 +372,14 @@ def read_hints(path: str | os.PathLike) -> Hints:
         raise HintError(f'{path}: {error}') from error
 
 
+def _to_pairs(xy: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    # as many numbers as were given: `Hint` refuses what is no pair
+    return cast(tuple[tuple[float, float], ...], tuple(tuple(place) for place in xy))
+
+
 def _is_number(value: Any) -> bool:
     # JSON has whole numbers that no float can hold
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, Real) and not isinstance(value, bool) and cast(float, abs(value)) <= sys.float_info.max
 
 
 def _is_list(value: Any, length: int) -> bool:
@@ -389,11 +394,11 @@ def _contradict(first: Hint, second: Hint) -> bool:
 
 def _walk(corners: np.ndarray, step: float) -> np.ndarray:
     """Return places (n, 2) along a line through corners (m, 2), about `step` apart."""
-    places = [corners[:1]]
+    pieces = [corners[:1]]
     for start, end in zip(corners[:-1], corners[1:], strict=True):
         count = max(1, round(float(np.linalg.norm(end - start)) / step))
-        places.append(start + (end - start) * np.arange(1, count + 1)[:, None] / count)
-    places = np.concatenate(places)
+        pieces.append(start + (end - start) * np.arange(1, count + 1)[:, None] / count)
+    places = np.concatenate(pieces)
     # short pieces of a drawn line lie closer than the step: the first place in each cell speaks
     _, first = np.unique(np.floor(places / (0.7 * step)), axis=0, return_index=True)
     return places[np.sort(first)]

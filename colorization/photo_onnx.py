@@ -48,7 +48,8 @@ class PhotoColors(nn.Module):
         root = (height / width).clamp(1 / MAX_ASPECT, MAX_ASPECT).sqrt()
         sides = torch.stack([self.size * root, self.size / root]) / STRIDE
         rows, columns = (sides.round().clamp(min=1) * STRIDE).long().unbind()
-        small = F.interpolate(l, (rows, columns), mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
+        size: Any = (rows, columns)  # tensors, where its types know numbers alone
+        small = F.interpolate(l, size, mode='bicubic', antialias=True, align_corners=False).clamp(0, 100)
         ab = self.network(small)
         tall = F.interpolate(ab, (pixels.shape[0], ab.shape[3]), mode='bicubic', align_corners=False)
         return tall[0].permute(1, 0, 2)

@@ -421,7 +421,9 @@ class HintField:
         if places.yx is not None:
             parts[5] = places.yx * self._extent
         weights = torch.tensor(kernel.weights)
-        exponent = sum(weights[:, j, None, None] * _squared_distances(part, part) for j, part in parts.items())
+        exponent = torch.zeros(())
+        for j, part in parts.items():
+            exponent = exponent + weights[:, j, None, None] * _squared_distances(part, part)
         mixed = (torch.tensor(kernel.variances)[:, None, None] * torch.exp(-exponent)).sum(dim=0)
         scale = self._scale(places.l[:, 0], places.ab.T, kernel)
         return mixed * torch.outer(scale, scale)

@@ -193,7 +193,7 @@ def make_page(desk: Desk) -> Any:
                     download = gr.DownloadButton('Download', interactive=False, elem_id='download', min_width=120)
         settings = [weights, chroma, vividness, reach]
         shown = [result, slider, download, offers]
-        common = dict(api_visibility='private', concurrency_id='network', concurrency_limit=1)
+        common: dict[str, Any] = dict(api_visibility='private', concurrency_id='network', concurrency_limit=1)
 
         def on_upload(session, files, weights, chroma, vividness, reach, request: gr.Request):
             return guard(upload)(session, files, weights, chroma, vividness, reach, request)
@@ -213,8 +213,9 @@ def make_page(desk: Desk) -> Any:
         every.click(guard(undo(True)), [state, chooser, *settings], shown, **common)
         for control in (chroma, vividness):
             control.release(guard(update(True)), [state, chooser, *settings], shown, **common)
-        for control, keep in ((chooser, False), (weights, False), (reach, True)):
-            control.input(guard(update(keep)), [state, chooser, *settings], shown, **common)
+        choices: list[tuple[Any, bool]] = [(chooser, False), (weights, False), (reach, True)]
+        for choice, keep in choices:
+            choice.input(guard(update(keep)), [state, chooser, *settings], shown, **common)
         make.click(guard(save), [state, form, *settings], download, **common)
         make_zip.click(guard(save_all), [state, form, *settings], download, **common)
     page.state_session_capacity = MAX_VISITORS

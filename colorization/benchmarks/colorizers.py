@@ -182,14 +182,14 @@ def tabulate(run: Run) -> Table:
         first = next(iter(sides.values()))
         for name, row in sides.items():
             peak = row.figures.get('resident_peak_bytes')
-            timing = row.timing
+            timing = row.time
             rows.append(
                 [
                     dict(case)['photo'],
                     name,
                     f'{timing.median:.2f} ({timing.quartiles[0]:.2f} to {timing.quartiles[1]:.2f})',
                     f'{1 / timing.median:.2f}',
-                    f'{first.timing.median / timing.median:.2f}',
+                    f'{first.time.median / timing.median:.2f}',
                     'unknown' if peak is None else f'{peak / 2**20:.0f}',
                 ]
             )
@@ -202,10 +202,10 @@ def judge(run: Run) -> list[Goal]:
     for row in run.rows:
         on_gpu = run.settings.get('device', 'cpu').startswith('cuda')
         if on_gpu and (row.case['photo'], row.side) == (GOAL_FRAME, GOAL_NETWORK):
-            goals.append(Goal(f'frames a second of {GOAL_NETWORK} at {GOAL_FRAME}', GOAL_FRAMES, 1 / row.timing.median))
+            goals.append(Goal(f'frames a second of {GOAL_NETWORK} at {GOAL_FRAME}', GOAL_FRAMES, 1 / row.time.median))
         if on_gpu or (row.case['photo'], row.side, run.settings['threads']) != (GOAL_PHOTO, PACKAGED, 2):
             continue
-        goals.append(Goal('seconds for 12 megapixels, two threads', GOAL_SECONDS, row.timing.median, at_most=True))
+        goals.append(Goal('seconds for 12 megapixels, two threads', GOAL_SECONDS, row.time.median, at_most=True))
         if 'resident_peak_bytes' in row.figures:
             peak = row.figures['resident_peak_bytes'] / 1e6
             goals.append(Goal('MB for 12 megapixels, above weights and photograph', GOAL_BYTES / 1e6, peak, True))

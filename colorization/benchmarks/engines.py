@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualattn.benchmarks.record import Row, Run
 from dualattn.benchmarks.suite import Goal, Table
@@ -93,7 +93,7 @@ def run_engine(engine: str, name: str, path: Path, threads: int, rounds: int) ->
     return seconds[3:], answer
 
 
-def _make_torch(engine: str, network: torch.nn.Module, batch: torch.Tensor, path: Path, threads: int) -> Callable:
+def _make_torch(engine: str, network: Any, batch: torch.Tensor, path: Path, threads: int) -> Callable:
     import torch
 
     from dualattn.matmul import fast_matmul, find_product
@@ -182,13 +182,13 @@ def tabulate(run: Run) -> Table:
     for case, sides in run.sides().items():
         first = sides.get('torch')
         for engine, row in sides.items():
-            timing, figures = row.timing, row.figures
+            timing, figures = row.time, row.figures
             rows.append(
                 [
                     dict(case)['network'],
                     engine,
                     f'{timing.median * 1e3:.1f} ({timing.quartiles[0] * 1e3:.1f} to {timing.quartiles[1] * 1e3:.1f})',
-                    f'{first.timing.median / timing.median:.2f}' if first else '',
+                    f'{first.time.median / timing.median:.2f}' if first else '',
                     f'{figures["mean_error"]:.1e}',
                     f'{figures["largest_error"]:.1e}',
                 ]

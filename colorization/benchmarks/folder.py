@@ -134,7 +134,7 @@ def tabulate(run: Run) -> Table:
     for row in run.rows:
         if row.timing is not None:
             pace = f'{row.figures["photographs_per_second"]:.1f} photographs a second'
-            rows.append([row.side, pace, f'{row.timing.median:.1f}'])
+            rows.append([row.side, pace, f'{row.time.median:.1f}'])
         else:
             told = f'the colorizer works {row.figures["share_of_colorizer"]:.0%} of the time'
             if 'end_bytes' in row.figures:
@@ -146,7 +146,7 @@ def tabulate(run: Run) -> Table:
 
 def judge(run: Run) -> list[Goal]:
     """Judge what files add to the network's own time."""
-    seconds = {row.side: row.timing.median for row in run.rows if row.timing is not None}
+    seconds = {row.side: row.time.median for row in run.rows if row.timing is not None}
     goals = []
     if len(seconds) == 2:
         ratio = seconds['files to files'] / seconds['network alone']

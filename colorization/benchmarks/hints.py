@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
                 is_hint[y : y + 2, x : x + 2] = True
                 color = ab[:, y : y + 2, x : x + 2].mean(dim=(1, 2)).tolist()
                 hints.append(Hint.point(x + 1, y + 1, color, width=2))
-            draft.hints = Hints((SIDE, SIDE), hints)
+            draft.hints = Hints((SIDE, SIDE), tuple(hints))
             for reach, side in REACHES.items():
                 draft.reach = reach
                 scores.setdefault((side, count), []).append(psnr(draft.finish().pixels, rgb))

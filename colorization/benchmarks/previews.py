@@ -62,14 +62,14 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
 
 def tabulate(run: Run) -> Table:
     """Show a line for each photograph and step."""
-    rows = [[row.case['photo'], row.side, f'{row.timing.median:.3f}', row.timing.clock] for row in run.rows]
+    rows = [[str(row.case['photo']), row.side, f'{row.time.median:.3f}', row.time.clock] for row in run.rows]
     return Table(['photograph', 'what', 'seconds', 'clock'], rows)
 
 
 def judge(run: Run) -> list[Goal]:
     """Judge a hint on 12 megapixels."""
     return [
-        Goal('seconds from a hint to its preview, 12 megapixels', MOST_FOR_A_HINT, row.timing.median, at_most=True)
+        Goal('seconds from a hint to its preview, 12 megapixels', MOST_FOR_A_HINT, row.time.median, at_most=True)
         for row in run.rows
         if row.side == HINT and row.case['photo'] == '4000x3000'
     ]

@@ -11,7 +11,7 @@ gray film, which is why CF and PSNR stand beside them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -201,8 +201,8 @@ def measure_warp_error(frames: np.ndarray, clip: Clip) -> float:
     from colorization.color import rgb_to_lab
     from colorization.video.flow import warp
 
-    _, ab = rgb_to_lab(torch.from_numpy(frames.astype(np.float32) / 255).permute(0, 3, 1, 2))
-    ab = ab.permute(0, 2, 3, 1).numpy()
+    _, chroma = rgb_to_lab(torch.from_numpy(frames.astype(np.float32) / 255).permute(0, 3, 1, 2))
+    ab = chroma.permute(0, 2, 3, 1).numpy()
     total, count = 0.0, 0
     for number, (flow, known) in enumerate(zip(clip.flow, clip.is_known, strict=True)):
         apart = np.linalg.norm(ab[number + 1] - warp(ab[number], flow), axis=2)[known]
@@ -257,7 +257,7 @@ _COLUMNS = dict(
 
 def _means(run: Run) -> dict[tuple[str, str], dict[str, float]]:
     """Return the mean figures by kind and side; the kind 'all' is the mean over all clips."""
-    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    rows: dict[tuple[str, str], list[Mapping[str, float]]] = {}
     for case, sides in run.sides().items():
         for side, row in sides.items():
             for kind in (dict(case)['kind'], 'all'):

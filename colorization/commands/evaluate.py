@@ -115,7 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         pairing = pair_folders(args.pred, args.gt, protocol, args.match)
         itself = find_compared_with_itself(args.pred, args.gt, pairing)
-        _report('predictions are the photographs themselves', itself, ': their figures say nothing of a method')
+        _report(
+            'predictions are the photographs themselves',
+            list(map(str, itself)),
+            ': their figures say nothing of a method',
+        )
         features = [
             network(path) for network, path in ((Inception, args.inception), (DINOv2, args.dinov2)) if path is not None
         ]

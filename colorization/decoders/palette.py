@@ -39,6 +39,9 @@ class PaletteHead(nn.Module):
         ValueError: the temperature or the gain is not a number above 0, or the recovery is outside of [0, 1].
     """
 
+    colors: Tensor
+    frequencies: Tensor
+
     def __init__(self, dim: int, num_colors: int, temperature: float = 1.0, gain: float = 1.0, recovery: float = 0.0):
         super().__init__()
         self.scale = dim**-0.5

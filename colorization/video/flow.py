@@ -6,6 +6,7 @@ Flow maps a frame to its source: x of frame t shows what frame s shows at x + fl
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,7 +66,7 @@ class FlowFinder:
     """Find the flow between neighbouring frames, both ways."""
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def find(self, before: np.ndarray, after: np.ndarray) -> tuple[Flow, Flow]:
         """Return the flow from `after` to `before`, and from `before` to `after`, of gray frames (h, w) uint8."""

@@ -18,7 +18,7 @@ from colorization.pipeline import Colorizer
 from colorization.reference import Reference
 from colorization.video.coloring import Guide, to_gray
 from colorization.video.formats import FilmError, show_time
-from colorization.video.reading import Film, read_frames
+from colorization.video.reading import Film, LumaFrame, read_frames
 from colorization.video.shots import Piece
 from dualattn.io.photos import Photo, read_photo
 
@@ -132,12 +132,14 @@ def make_guides(film: Film, pieces: Sequence[Piece], notes: Sequence[ShotNote], 
 
 def _find_frame(film: Film, piece: Piece, ticks: Fraction, note: ShotNote) -> tuple[int, np.ndarray]:
     """Return the number of the frame that is shown at a time, and its gray picture (H, W), upright."""
-    found = None
+    found: tuple[int, LumaFrame, int] | None = None  # the last number is when it ends
     for number, frame in enumerate(read_frames(film)):
         if number >= piece.first + piece.count or (found and frame.pts > ticks):
             break
         if number >= piece.first:
             found = number, frame, frame.pts + frame.duration
-    if found is None or (ticks >= found[2] and ticks > found[1].pts + max(1, 1 / film.frame_rate / film.time_base)):
+    if found is None or (
+        ticks >= found[2] and ticks > found[1].pts + max(Fraction(1), 1 / film.frame_rate / film.time_base)
+    ):
         raise FilmError(f'hints are for {show_time(note.at)}, where the film has no frame')
     return found[0], np.ascontiguousarray(np.rot90(to_gray(found[1].luma, film.format), film.quarter_turns))

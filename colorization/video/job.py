@@ -198,7 +198,8 @@ def _describe_note(note: ShotNote) -> list[Any]:
     """Return what the colours of a shot depend on; arrays by their hashes."""
     hints, painted = note.hints, None
     if hints is not None and hints.painted is not None:
-        hints, painted = replace(hints, painted=None), _hash_array(hints.painted)
+        painted = _hash_array(hints.painted)
+        hints = replace(hints, painted=None)
     return [str(note.at), repr(hints), painted, None if note.like is None else _hash_array(note.like.pixels)]
 
 

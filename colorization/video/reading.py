@@ -169,6 +169,8 @@ def open_film(path: str | os.PathLike, even_sizes: bool = False, allow_truncated
         if 'DOVI_RPU_BUFFER' in beside or 'DOVI_METADATA' in beside:
             raise FilmError(f'{path}: this film is HDR (Dolby Vision); make an SDR copy first')
         base = stream.time_base or frame.time_base
+        if not base:
+            raise FilmError(f'{path}: the film does not say in which unit its times are')
         runs_on = bool(container.format.flags & FormatFlags.ts_discont.value)
         start = round(Fraction(container.start_time or 0, av.time_base) / base) if runs_on else 0
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -275,6 +277,6 @@ def read_luma(frame: av.VideoFrame, wanted: Format) -> np.ndarray:
             frame = frame.reformat(format=wanted.planar, dst_colorspace='ITU709', dst_color_range='JPEG')
         else:  # packed otherwise, with the same numbers
             frame = frame.reformat(format=wanted.planar)
-    plane = frame.planes[0]
+    plane: Any = frame.planes[0]  # whose types do not tell that it is a buffer
     rows = np.frombuffer(plane, wanted.dtype).reshape(-1, plane.line_size // wanted.dtype.itemsize)
     return rows[: frame.height, : frame.width].copy()

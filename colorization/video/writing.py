@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.filter
@@ -124,7 +124,8 @@ def make_frame(source: LumaFrame, ab: Tensor, film: Film) -> av.VideoFrame:
     """Return the frame to be encoded: the luma as it was, and the chroma of its colours."""
     shape = film.format
     frame = av.VideoFrame(shape.width, shape.height, shape.output)
-    for plane, values in zip(frame.planes, (source.luma, *join_chroma(source.luma, ab, shape)), strict=True):
+    planes: Any = frame.planes  # whose types do not tell that they are buffers
+    for plane, values in zip(planes, (source.luma, *join_chroma(source.luma, ab, shape)), strict=True):
         rows = np.frombuffer(plane, shape.dtype).reshape(-1, plane.line_size // shape.dtype.itemsize)
         rows[: values.shape[0], : values.shape[1]] = values
     frame.pts, frame.duration, frame.time_base = source.pts, source.duration, film.time_base
@@ -161,7 +162,7 @@ class _PixelShape:
             shape = film.format
             self._graph = av.filter.Graph()
             source = self._graph.add_buffer(
-                width=shape.width, height=shape.height, format=shape.output, time_base=film.time_base
+                width=shape.width, height=shape.height, format=av.VideoFormat(shape.output), time_base=film.time_base
             )
             marking = self._graph.add('setsar', f'{ratio.numerator}/{ratio.denominator}')
             self._graph.link_nodes(source, marking, self._graph.add('buffersink')).configure()

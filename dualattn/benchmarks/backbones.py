@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualattn.benchmarks.record import Row, Run
 from dualattn.benchmarks.suite import Goal, Table
@@ -74,11 +74,11 @@ def make_model(name: str, shape: list[int]) -> torch.nn.Module:
 
     if shape == [224, 224]:
         return timm.create_model(name)
-    fixed = {} if name.startswith(('dualattn', 'davit', 'convnext')) else dict(img_size=tuple(shape))
+    fixed: dict[str, Any] = {} if name.startswith(('dualattn', 'davit', 'convnext')) else dict(img_size=tuple(shape))
     return timm.create_model(name, features_only=True, **fixed)
 
 
-def make_step(model: torch.nn.Module, batch: torch.Tensor, train: bool) -> Callable[[], None]:
+def make_step(model: Any, batch: torch.Tensor, train: bool) -> Callable[[], None]:
     """Return a function that runs a forward pass, or a forward and a backward one."""
     import torch
 
@@ -111,7 +111,8 @@ def make_sides(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     images = torch.randn(args.batch, 3, *args.shape, device=args.device, dtype=dtype)
     for name in (args.model, *args.peers):
         for layout in (torch.contiguous_format, torch.channels_last):
-            model = make_model(name, args.shape).to(args.device, dtype, memory_format=layout).train(train)
+            model: Any = make_model(name, args.shape)
+            model.to(args.device, dtype, memory_format=layout).train(train)
             batch = images.to(memory_format=layout)
             key = f'{name}, {"NHWC" if layout == torch.channels_last else "NCHW"}'
             step = make_step(model, batch, train)
@@ -143,8 +144,8 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
 def _fastest(run: Run) -> dict[str, Row]:
     fastest: dict[str, Row] = {}
     for row in run.rows:
-        model = row.case['model']
-        if model not in fastest or row.timing.median < fastest[model].timing.median:
+        model = str(row.case['model'])
+        if model not in fastest or row.time.median < fastest[model].time.median:
             fastest[model] = row
     return fastest
 
@@ -153,16 +154,16 @@ def tabulate(run: Run) -> Table:
     """Show each model at its best."""
     fastest, batch = _fastest(run), run.settings['batch']
     ours = fastest.get(run.settings['model'])
-    rows = []
+    rows: list[list[str]] = []
     for model, row in fastest.items():
-        timing = row.timing
+        timing = row.time
         rows.append(
             [
                 f'`{model}`',
                 row.side.partition(', ')[2],
                 f'{batch / timing.median:.1f}',
                 f'{timing.median * 1e3:.1f} ({timing.quartiles[0] * 1e3:.1f} to {timing.quartiles[1] * 1e3:.1f})',
-                f'{timing.median / ours.timing.median:.2f}',
+                f'{timing.median / ours.time.median:.2f}' if ours else '',
                 f'{row.figures["peak_bytes"] / 2**20:.0f}' if 'peak_bytes' in row.figures else '',
             ]
         )
@@ -177,7 +178,7 @@ def judge(run: Run) -> list[Goal]:
     targets = GOALS.get((settings['dtype'], settings['what'], settings['shape'] == [800, 1280]), {})
     fastest = _fastest(run)
     return [
-        Goal(f'time of `{peer}` / ours', target, fastest[peer].timing.median / fastest['dualattn_tiny'].timing.median)
+        Goal(f'time of `{peer}` / ours', target, fastest[peer].time.median / fastest['dualattn_tiny'].time.median)
         for peer, target in targets.items()
         if peer in fastest and 'dualattn_tiny' in fastest
     ]

@@ -6,6 +6,7 @@ checkpointing of the blocks, for each batch.
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 from dualattn.benchmarks.backbones import check_models, make_step
 from dualattn.benchmarks.record import Row, Run
@@ -30,7 +31,8 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
 
     check_models(args.models)
     for name in args.models:
-        model = timm.create_model(name).to(args.device, dtype_of(args.dtype), memory_format=torch.channels_last)
+        model: Any = timm.create_model(name)
+        model.to(args.device, dtype_of(args.dtype), memory_format=torch.channels_last)
         for batch in args.batches:
             images = torch.randn(batch, 3, 224, 224, device=args.device, dtype=dtype_of(args.dtype))
             images = images.to(memory_format=torch.channels_last)
@@ -39,7 +41,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
                 step = make_step(model.train(what != 'forward'), images, what != 'forward')
                 step()
                 model.zero_grad(set_to_none=True)
-                figures = dict(peak_bytes=measure_peak_memory(step, args.device))
+                figures = dict(peak_bytes=float(measure_peak_memory(step, args.device)))
                 yield Row(dict(batch=batch, what=what), name, None, figures)
 
 

@@ -8,7 +8,7 @@ a test checks every record in the repository against it.
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,32 @@ class Row:
         figures: other numbers by names that say their unit, such as 'peak_bytes'.
     """
 
-    case: dict[str, str | int | float]
+    case: Mapping[str, str | int | float]
     side: str
     timing: Timing | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def time(self) -> Timing:
+        """Its seconds, where they have to be there.
+
+        Raises:
+            ValueError: no time was measured.
+        """
+        if self.timing is None:
+            raise ValueError(f'no time was measured of {self.side} in {dict(self.case)}')
+        return self.timing
+
+    def number(self, name: str) -> float:
+        """Return a part of the case that counts something, such as the size of a photograph.
+
+        Raises:
+            ValueError: it is a name.
+        """
+        value = self.case[name]
+        if isinstance(value, str):
+            raise ValueError(f'{name} of {self.side} has to be a number, got {value!r}')
+        return value
 
 
 @dataclass
@@ -155,9 +177,9 @@ def _parse_run(rows: Sequence[dict[str, Any]], **rest: Any) -> Run:
 
 
 def _parse_row(timing: dict[str, Any] | None = None, **rest: Any) -> Row:
-    if timing is not None:
-        timing = Timing(**{**timing, 'quartiles': tuple(timing['quartiles'])})
-    return Row(timing=timing, **rest)
+    if timing is None:
+        return Row(**rest)
+    return Row(timing=Timing(**{**timing, 'quartiles': tuple(timing['quartiles'])}), **rest)
 
 
 def find_records(root: Path) -> list[Path]:

@@ -49,8 +49,8 @@ def _per_pixel(run: Run) -> list[tuple[float, float]]:
     first = run.rows[0]
     ratios = []
     for row in run.rows:
-        pixels = (row.case['size'] / first.case['size']) ** 2 * row.case['batch'] / first.case['batch']
-        gmacs, seconds = row.figures['gmacs'] / first.figures['gmacs'], row.timing.median / first.timing.median
+        pixels = (row.number('size') / first.number('size')) ** 2 * row.number('batch') / first.number('batch')
+        gmacs, seconds = row.figures['gmacs'] / first.figures['gmacs'], row.time.median / first.time.median
         ratios.append((gmacs / pixels, seconds / pixels))
     return ratios
 
@@ -62,7 +62,7 @@ def tabulate(run: Run) -> Table:
             str(row.case['size']),
             str(row.case['batch']),
             f'{row.figures["gmacs"]:.2f}',
-            f'{row.timing.median:.3f}',
+            f'{row.time.median:.3f}',
             f'{gmacs:.2f} x',
             f'{seconds:.2f} x',
         ]

@@ -66,7 +66,7 @@ def _make_photo(path: Path) -> bool:
 def tabulate(run: Run) -> Table:
     """Show a line for each process."""
     rows = [
-        [row.side, f'{row.timing.median:.2f}', f'{row.timing.quartiles[0]:.2f} to {row.timing.quartiles[1]:.2f}']
+        [row.side, f'{row.time.median:.2f}', f'{row.time.quartiles[0]:.2f} to {row.time.quartiles[1]:.2f}']
         for row in run.rows
     ]
     return Table(['process', 'seconds', 'quartiles'], rows)
@@ -75,7 +75,7 @@ def tabulate(run: Run) -> Table:
 def judge(run: Run) -> list[Goal]:
     """Judge the commands' help."""
     return [
-        Goal(f'seconds of {row.side}', MOST_FOR_HELP, row.timing.median, at_most=True)
+        Goal(f'seconds of {row.side}', MOST_FOR_HELP, row.time.median, at_most=True)
         for row in run.rows
         if row.side.endswith('--help')
     ]

@@ -131,7 +131,7 @@ def profile_operators(run: Callable[[], object], most: int = 6) -> dict[str, flo
     with profile(activities=[ProfilerActivity.CPU]) as record:
         run()
     seconds = {event.key: event.self_cpu_time_total for event in record.key_averages()}
-    largest = sorted(seconds, key=seconds.get, reverse=True)[:most]
+    largest = sorted(seconds, key=seconds.__getitem__, reverse=True)[:most]
     return {name: seconds[name] / sum(seconds.values()) for name in largest}
 
 

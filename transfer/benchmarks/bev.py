@@ -96,8 +96,8 @@ def tabulate(run: Run) -> Table:
                 [
                     *(str(value) for _, value in case),
                     backbone,
-                    f'{row.timing.median * 1e3:.1f}',
-                    f'{row.timing.median / second.timing.median:.2f}' if second else '',
+                    f'{row.time.median * 1e3:.1f}',
+                    f'{row.time.median / second.time.median:.2f}' if second else '',
                     f'{figures["gmacs"]:.1f}',
                     f'{figures["parameters"] / 1e6:.2f} M',
                     f'{figures["peak_bytes"] / 2**20:.0f}',
@@ -114,7 +114,7 @@ def judge(run: Run) -> list[Goal]:
     goals = []
     for backbone, target in GOALS.items():
         ratios = [
-            sides[backbone].timing.median / sides['second'].timing.median
+            sides[backbone].time.median / sides['second'].time.median
             for sides in run.sides().values()
             if {'second', backbone} <= sides.keys()
         ]

@@ -147,7 +147,7 @@ def tabulate(run: Run) -> Table:
         [
             row.side,
             f'{row.figures["frames_per_second"]:.2f}',
-            f'{row.timing.median:.3f} ({row.timing.quartiles[0]:.3f} to {row.timing.quartiles[1]:.3f})',
+            f'{row.time.median:.3f} ({row.time.quartiles[0]:.3f} to {row.time.quartiles[1]:.3f})',
             f'{row.figures["parameters"] / 1e6:.2f} M' if 'parameters' in row.figures else '',
             str(PAPER.get(row.side, '')),
         ]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import imagecodecs
 import numpy as np
@@ -64,7 +65,7 @@ def make_seeds() -> dict[str, bytes]:
     alpha = np.dstack([rgb, gray])
     exif = Image.Exif()
     exif[271], exif[274], exif[306] = 'Zeiss Ikon', 6, '1950:06:01 12:00:00'
-    seeds = {}
+    seeds: dict[str, bytes] = {}
 
     def save(name: str, image: Image.Image, kind: str, **options) -> None:
         buffer = io.BytesIO()
@@ -93,19 +94,19 @@ def make_seeds() -> dict[str, bytes]:
     save('apng', picture, 'PNG', save_all=True, append_images=[Image.fromarray(rgb[::-1].copy())])
     save('avif', picture, 'AVIF')
     save('tiff-group4', picture.convert('1'), 'TIFF', compression='group4')
-    seeds['png-16'] = imagecodecs.png_encode(deep)
-    seeds['jpeg-12'] = imagecodecs.jpeg8_encode(deep >> 4, bitspersample=12)
-    seeds['jpeg-lossless'] = imagecodecs.jpeg8_encode(deep, lossless=True, bitspersample=16)
-    seeds['jp2-16'] = imagecodecs.jpeg2k_encode(deep, level=0)
-    seeds['avif-10'] = imagecodecs.avif_encode(deep >> 6, bitspersample=10)
+    seeds['png-16'] = bytes(imagecodecs.png_encode(deep))
+    seeds['jpeg-12'] = bytes(imagecodecs.jpeg8_encode(deep >> 4, bitspersample=12))
+    seeds['jpeg-lossless'] = bytes(imagecodecs.jpeg8_encode(deep, lossless=True, bitspersample=16))
+    seeds['jp2-16'] = bytes(imagecodecs.jpeg2k_encode(deep, level=0))
+    seeds['avif-10'] = bytes(imagecodecs.avif_encode(deep >> 6, bitspersample=10))
     seeds['ppm'] = b'P6 32 24 255\n' + rgb.tobytes()
     seeds['pgm-16'] = b'P5 32 24 65535\n' + deep[..., 0].astype('>u2').tobytes()
     seeds['pbm'] = b'P4 32 24\n' + np.packbits(gray > 90, axis=1).tobytes()
     if imagecodecs.JPEGXL.available:
-        seeds['jxl-rgb'] = imagecodecs.jpegxl_encode(rgb)
-        seeds['jxl-alpha-16'] = imagecodecs.jpegxl_encode(np.dstack([deep, deep[..., :1]]), usecontainer=True)
-        seeds['jxl-loss'] = imagecodecs.jpegxl_encode(rgb, level=90)
-        seeds['jxl-jpeg'] = imagecodecs.jpegxl_encode_jpeg(seeds['jpeg-rgb'], usecontainer=True)
+        seeds['jxl-rgb'] = bytes(imagecodecs.jpegxl_encode(rgb))
+        seeds['jxl-alpha-16'] = bytes(imagecodecs.jpegxl_encode(np.dstack([deep, deep[..., :1]]), usecontainer=True))
+        seeds['jxl-loss'] = bytes(imagecodecs.jpegxl_encode(rgb, level=90))
+        seeds['jxl-jpeg'] = bytes(imagecodecs.jpegxl_encode_jpeg(seeds['jpeg-rgb'], usecontainer=True))
     lab = np.dstack([gray, rgb[..., 1:] // 4])
     kinds: dict[str, tuple[np.ndarray, dict]] = {
         'lab': (lab, dict(photometric=8)),
@@ -115,8 +116,9 @@ def make_seeds() -> dict[str, bytes]:
     }
     for name, (pixels, options) in kinds.items():
         buffer = io.BytesIO()
-        layout = dict(planarconfig='separate') if 'planar' in name else {}
-        tifffile.imwrite(buffer, pixels.astype(pixels.dtype), metadata=None, **options, **layout)
+        if 'planar' in name:
+            options['planarconfig'] = 'separate'
+        tifffile.imwrite(buffer, pixels.astype(pixels.dtype), metadata=None, **options)
         seeds[f'tiff-{name}'] = buffer.getvalue()
     layouts: dict[str, dict] = {
         'plain': {},
@@ -127,7 +129,7 @@ def make_seeds() -> dict[str, bytes]:
         'jpeg': dict(compression='jpeg'),
     }
     for name, options in layouts.items():
-        for bits, pixels in ((8, rgb), (16, deep)):
+        for bits, pixels in cast(tuple[tuple[int, np.ndarray], ...], ((8, rgb), (16, deep))):
             if name == 'jpeg' and bits == 16:
                 continue
             buffer = io.BytesIO()

@@ -45,7 +45,7 @@ def decode(source: Source) -> Decoded:
         samples, alpha = samples[..., :-1], samples[..., -1].copy()
         samples = samples[..., 0] if samples.shape[-1] == 1 else samples
     pixels = np.ascontiguousarray(samples)
-    if mode in ('RGBa', 'La'):
+    if alpha is not None and mode in ('RGBa', 'La'):
         pixels = divide_alpha(pixels, alpha)
     # libheif has turned it upright already, so what EXIF says of that no longer holds
     block = heif.info.get('exif')

@@ -87,7 +87,8 @@ def decode(source: Source) -> Decoded:
     samples = samples[..., None] if samples.ndim == 2 else samples
     if samples.shape != (header.height, header.width, count):
         raise ImageError(f'decoders disagree on the image: {samples.shape} and {header.width} x {header.height}')
-    space, colors = _COLORS.get(header.color) or {1: ('GRAY', 1), 2: ('GRAY', 1)}.get(count, ('RGB', 3))
+    stated = None if header.color is None else _COLORS.get(header.color)
+    space, colors = stated or {1: ('GRAY', 1), 2: ('GRAY', 1)}.get(count, ('RGB', 3))
     if count < colors:
         raise ImageError(f'a JPEG 2000 with {count} channels, where its colours need {colors}')
     order = [header.order.get(color + 1, color) for color in range(colors)]
@@ -212,8 +213,9 @@ def _rgb_of_ycc(pixels: np.ndarray) -> np.ndarray:
 def _decode_by_pillow(data: bytes, header: _Header, bits: int, source: Source) -> Decoded:
     if bits != 8:
         raise ImageError(f'a JPEG 2000 of {bits} bits with a palette or subsampled colours; save it as RGB')
-    with Image.open(io.BytesIO(data), formats=['JPEG2000']) as image:
-        image.load()
+    with Image.open(io.BytesIO(data), formats=['JPEG2000']) as file:
+        file.load()
+        image: Image.Image = file
         alpha = None
         if image.has_transparency_data:
             image = image.convert('RGBA')

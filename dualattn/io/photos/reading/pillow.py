@@ -58,8 +58,10 @@ def decode(source: Source, kind: str) -> Decoded:
 
 def _mend_webp(data: bytes, source: Source) -> bytes:
     found = cut.find_cut_chunk(data)
-    has_pixels = any(name in data[: found.start] for name in (b'VP8 ', b'VP8L', b'ANMF')) if found else True
-    mended = cut.mend(source, data, found, _WEBP_PIXELS if has_pixels else {*_WEBP_PIXELS, found.name})
+    needed = _WEBP_PIXELS
+    if found and not any(name in data[: found.start] for name in (b'VP8 ', b'VP8L', b'ANMF')):
+        needed = {*_WEBP_PIXELS, found.name}
+    mended = cut.mend(source, data, found, needed)
     return mended[:4] + struct.pack('<I', len(mended) - 8) + mended[8:] if len(mended) < len(data) else mended
 
 

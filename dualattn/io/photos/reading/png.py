@@ -286,9 +286,7 @@ def _samples(chunks: _Chunks, bits: int, kind: int) -> tuple[np.ndarray, np.ndar
                 pixels = np.asarray(image.convert('RGBA'))
                 return pixels[..., :3], pixels[..., 3]
             return np.asarray(image.convert('RGB')), None
-        if kind == 0 and image.mode == '1':
-            image = image.convert('L')
-        return np.asarray(image), None
+        return np.asarray(image.convert('L') if kind == 0 and image.mode == '1' else image), None
 
 
 def _opened(chunks: _Chunks) -> Image.Image:

@@ -29,8 +29,10 @@ def decode(source: Source) -> Decoded:
         channels = 3 if kind in (3, 6) else 1
         width, height, largest, start = _parse_pnm(data, kind)
         source.check_size(width, height)
-        samples = _bits(data, start, width, height, kind, source) if kind in (1, 4) else None
-        if samples is None:
+        bits = _bits(data, start, width, height, kind, source) if kind in (1, 4) else None
+        if bits is not None:
+            samples = bits
+        else:
             read = _binary if kind > 3 else _text
             samples = read(data, start, width * height * channels, largest, source)
     full = 255 if largest <= 255 else 65535

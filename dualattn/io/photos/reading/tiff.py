@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import imagecodecs
 import numpy as np
@@ -94,7 +95,7 @@ def _walk(file: tifffile.TiffFile, source: Source) -> Iterator[Page]:
     seen = set()
     for index in range(_MAX_PAGES):
         try:
-            tiff = file.pages[index]
+            tiff = cast(tifffile.TiffPage, file.pages[index])  # frames come only where they are asked for
         except IndexError:
             return
         except tifffile.TiffFileError as error:
@@ -123,9 +124,9 @@ def _refuse_broken_chain(source: Source, reason: str) -> None:
 
 
 def _walk_sub(page: Page, seen: set[int], depth: int) -> Iterator[Page]:
-    if not page.tiff.subifds or depth > 3:
+    if not page.tiff.subifds or page.tiff.pages is None or depth > 3:
         return
-    for tiff in page.tiff.pages[:100]:
+    for tiff in cast(list[tifffile.TiffPage], page.tiff.pages[:100]):
         if tiff.offset not in seen:
             seen.add(tiff.offset)
             sub = Page(tiff, -1, page)
@@ -303,6 +304,8 @@ def _missing_segments(page: Page, source: Source) -> int:
 def _salvage(page: Page, source: Source) -> np.ndarray:
     """Decode strip by strip; what is missing or broken stays black, and is said."""
     tiff = page.tiff
+    if tiff.dtype is None:
+        raise ImageError('the TIFF does not say of which kind its samples are')
     planes = np.zeros(tiff.shaped, tiff.dtype)
     # tifffile joins contiguous strips to one read, so that a cut one would cost the whole image
     if tiff.is_contiguous:

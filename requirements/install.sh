@@ -43,9 +43,16 @@ make_venv() {
     if [ -e "$VENV" ] && [ ! -e "$VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$VENV")" ]; then
         fail "$VENV is there, but is no virtual environment; move it away, or name another folder with VENV=..."
     fi
-    # The second try is for an environment whose pip is half there: it starts from an empty folder.
-    "$PYTHON" -m venv "$VENV"
-    "$python" -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv --clear "$VENV"
+    # A pip that is half there hinders the one that comes with Python; what else was installed stays.
+    "$PYTHON" -m venv "$VENV" || :
+    "$python" -m pip --version >/dev/null 2>&1 && return
+    rm -rf "$VENV"/lib/python*/site-packages/pip "$VENV"/lib/python*/site-packages/pip-*.dist-info
+    "$PYTHON" -m venv "$VENV" || :
+    "$python" -m pip --version >/dev/null 2>&1 && return
+    # Beyond repair. The stamps in it go with it, of which a running make takes no notice.
+    stamps=$(ls "$VENV/stamps" 2>/dev/null) || stamps=
+    "$PYTHON" -m venv --clear "$VENV"
+    [ -z "$stamps" ] || fail "$VENV was damaged and is now a new environment, empty; run the same command again"
 }
 
 # pip writes INSTALLER after all files of a package, but takes a package for installed as soon as METADATA is there.

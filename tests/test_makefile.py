@@ -72,8 +72,19 @@ def test_half_made_environment_is_repaired(installer, tmp_path):
     (site / 'pip-0.dist-info').mkdir()
     (site / 'pip-0.dist-info' / 'METADATA').write_text('Metadata-Version: 2.1\nName: pip\nVersion: 99\n')
 
+    (environment / 'stamps').mkdir()
+    kept = environment / 'stamps' / 'evaluate', site / 'whole.py'  # what was installed before, and make knows of
+    for path in kept:
+        path.touch()
+
     assert installer().returncode == 0
     subprocess.run([environment / 'bin/python', '-m', 'pip', '--version'], check=True, capture_output=True)
+    assert all(path.exists() for path in kept)
+
+    shutil.rmtree(site / 'pip' / '_internal' / 'cli')
+    assert installer().returncode == 0
+    subprocess.run([environment / 'bin/python', '-m', 'pip', '--version'], check=True, capture_output=True)
+    assert all(path.exists() for path in kept)
 
     half = site / 'kornia-0.1.dist-info'
     half.mkdir()
@@ -82,6 +93,21 @@ def test_half_made_environment_is_repaired(installer, tmp_path):
     assert again.returncode == 0
     assert 'kornia-0.1.dist-info' in again.stdout
     assert not half.exists()
+
+
+@pytest.mark.slow
+def test_environment_beyond_repair_is_not_called_whole(installer, tmp_path):
+    """make has looked at the stamps before they went with the environment: only another run installs everything."""
+    environment = tmp_path / '.venv'
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', environment], check=True)
+    (environment / 'stamps').mkdir()
+    (environment / 'stamps' / 'evaluate').touch()
+    (site,) = environment.glob('lib/python*/site-packages')
+    (site / 'broken.pth').write_text('import sys; sys.exit(1)\n')
+    done = installer()
+    assert done.returncode != 0 and 'run the same command again' in done.stderr
+    assert not (environment / 'stamps' / 'evaluate').exists()
+    assert installer().returncode == 0
 
 
 def test_folder_that_is_no_environment_is_left_alone(installer, tmp_path):

@@ -13,11 +13,12 @@ __all__ = ['ResumableIterTrainLoop', 'left_out_of_log']
 
 
 @contextmanager
-def left_out_of_log(logger: logging.Logger, *beginnings: str) -> Iterator[None]:
-    """Leave messages of mmengine that begin so out of the log, while something else is said in their place."""
+def left_out_of_log(logger: logging.Logger, *parts: str) -> Iterator[None]:
+    """Leave messages of mmengine that hold one of these parts out of the log, where something else is said instead."""
 
     def is_kept(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(beginnings)
+        message = record.getMessage()
+        return not any(part in message for part in parts)
 
     logger.addFilter(is_kept)
     try:

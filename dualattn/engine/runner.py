@@ -152,9 +152,13 @@ class StrictRunner(Runner):
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper | OptimWrapperDict:
         """Build the optimizers; takes the argument of mmengine's Runner.
 
-        mmengine logs a line for each parameter that has settings of its own, 432 in the demo.
+        mmengine logs a line for each parameter that has settings of its own, and for each that is frozen: 432 and 189
+        in the demo. Here the frozen ones are counted.
         """
-        with left_out_of_log(self.logger, 'paramwise_options'):
+        parameters = [parameter.requires_grad for parameter in self.model.parameters()]
+        if not all(parameters):
+            self.logger.info(f'{parameters.count(False)} of {len(parameters)} tensors of weights are frozen')
+        with left_out_of_log(self.logger, 'paramwise_options', 'is skipped since its requires_grad=False'):
             return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:

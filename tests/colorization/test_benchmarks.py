@@ -1,6 +1,5 @@
 """The suites of colorization, each run once on next to nothing."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from colorization.benchmarks import (
     subjects,
     upsampling,
 )
-from dualattn.benchmarks.record import Run
+from dualattn.benchmarks.record import Row, Run, Timing
 from dualattn.commands.benchmark import make_parser
 
 
@@ -58,12 +57,8 @@ def test_colorizers():
 
 def test_twelve_megapixels_are_judged_on_two_threads():
     run = Run(dict(threads=2), '', '', {}, rows=[])
-    timing = argparse.Namespace(median=1.1)
-    run.rows = [
-        argparse.Namespace(
-            case=dict(photo='4000x3000'), side='packaged', timing=timing, figures=dict(resident_peak_bytes=8e8)
-        )
-    ]
+    timing = Timing(1.1, (1.0, 1.2), 3, 'wall')
+    run.rows = [Row(dict(photo='4000x3000'), 'packaged', timing, dict(resident_peak_bytes=8e8))]
     assert [goal.is_met for goal in colorizers.judge(run)] == [True, False]
 
 
@@ -73,7 +68,7 @@ def test_twelve_megapixels_are_judged_on_two_threads():
 def test_frames_a_second_are_judged_on_a_gpu(device, seconds, met):
     run = Run(dict(threads=1, device=device), '', '', {}, rows=[])
     run.rows = [
-        argparse.Namespace(case=dict(photo=photo), side=side, timing=argparse.Namespace(median=seconds), figures={})
+        Row(dict(photo=photo), side, Timing(seconds, (seconds, seconds), 3, 'gpu'))
         for photo, side in (('256x256', 'mpt_base'), ('512x512', 'mpt_base'), ('256x256', 'packaged'))
     ]
     assert [goal.is_met for goal in colorizers.judge(run)] == met

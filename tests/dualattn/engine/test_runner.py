@@ -1,5 +1,6 @@
 """The Runner in a run of several processes on CPUs, here with one process that believes in it; batches and rates."""
 
+import logging
 import socket
 from contextlib import contextmanager
 
@@ -117,6 +118,23 @@ def test_every_training_has_the_hooks_that_it_needs_once(tmp_path, hooks, expect
     names = [type(hook).__name__ for hook in runner.hooks]
     assert sorted(name for name in names if name in OURS or 'Checkpoint' in name) == sorted(expected)
     assert ('IterTimerHook' in names) == ('timer' not in (hooks.get('default_hooks') or {}))
+
+
+def test_frozen_weights_are_counted_and_not_listed(tmp_path):
+    """mmengine logs a line for each of them, 189 in the demo."""
+    settings = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(bias_lr_mult=2.0))
+    runner = make_plain_runner(tmp_path, 'frozen', by_epoch=False)
+    said = []
+    runner.logger.setLevel('INFO')
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.build_optim_wrapper(settings)
+    assert said == []
+    runner.model.layer.weight.requires_grad_(False)
+    wrapper = runner.build_optim_wrapper(settings)
+    assert said == ['1 of 2 tensors of weights are frozen']
+    assert [group['lr'] for group in wrapper.optimizer.param_groups if group['params'][0].requires_grad] == [0.2]
 
 
 # --- batches

@@ -7,7 +7,6 @@ they mean there. Only the two files above are fetched, neither of which can hold
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +17,13 @@ from torch import nn
 from colorization.checkpoints.networks import CONFIG, LIBRARY, WEIGHTS, describe_folder, save_network
 from colorization.model_card import write_model_card
 from dualattn.io.files import write_json, write_whole
-from dualattn.io.weights import FOLDER_SUFFIXES
+from dualattn.io.published import is_repository
 
 __all__ = ['HubError', 'fetch', 'fetch_weights', 'is_repository', 'push', 'save_folder']
-
-_NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', re.ASCII)
 
 
 class HubError(OSError):
     """A repository that cannot be reached, read or written; the message names it and says what to do."""
-
-
-def is_repository(name: str | os.PathLike) -> bool:
-    """Tell whether a name that is no path means a repository: 'organization/name', without the suffix of weights."""
-    text = os.fspath(name)
-    return bool(_NAME.fullmatch(text)) and not text.endswith((*FOLDER_SUFFIXES, '.onnx')) and not os.path.exists(text)
 
 
 def save_folder(

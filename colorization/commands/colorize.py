@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualattn.commands.files import check_weights
 from dualattn.commands.parser import CommandParser, explain
 
 if TYPE_CHECKING:
@@ -246,6 +247,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):  # a name that the terminal cannot show is printed escaped
             stream.reconfigure(errors='backslashreplace')
+    try:
+        check_weights(args.weights)
+    except FileNotFoundError as error:
+        print(f'colorize: {error}', file=sys.stderr)
+        return 2
     # as Ctrl-C, so that no half-written file stays
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

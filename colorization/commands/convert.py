@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dualattn.commands.files import check_new_file
+from dualattn.commands.files import check_new_file, check_weights
 from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
@@ -35,6 +35,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert a checkpoint; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    try:
+        check_weights(args.checkpoint)
+    except FileNotFoundError as error:
+        print(f'convert: {error}', file=sys.stderr)
+        return 2
     from colorization.checkpoints import load_network, save_network
     from colorization.pipeline import read_network_config
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dualattn.commands.files import check_new_file
+from dualattn.commands.files import check_new_file, check_weights
 from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
@@ -46,6 +46,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the curves; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    try:
+        for weights in args.weights:
+            check_weights(None if weights == 'packaged' else weights)
+    except FileNotFoundError as error:
+        print(f'curve: {error}', file=sys.stderr)
+        return 2
     from dataclasses import asdict
 
     from tqdm import tqdm

@@ -114,12 +114,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol = get_protocol(args.protocol)
     try:
         pairing = pair_folders(args.pred, args.gt, protocol, args.match)
-        itself = find_compared_with_itself(args.pred, args.gt, pairing)
-        _report(
-            'predictions are the photographs themselves',
-            list(map(str, itself)),
-            ': their figures say nothing of a method',
-        )
         features = [
             network(path) for network, path in ((Inception, args.inception), (DINOv2, args.dinov2)) if path is not None
         ]
@@ -128,6 +122,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             for trunk, path in (('alex', args.lpips_alex), ('vgg', args.lpips_vgg))
             if path is not None
         ]
+        itself = find_compared_with_itself(args.pred, args.gt, pairing)
+        _report(
+            'predictions are the photographs themselves',
+            list(map(str, itself)),
+            ': their figures say nothing of a method',
+        )
         scores = score_pairs(
             args.pred,
             args.gt,

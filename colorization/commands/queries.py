@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dualattn.commands.files import check_new_file
+from dualattn.commands.files import check_new_file, check_weights
 from dualattn.commands.parser import CommandParser, explain
 
 if TYPE_CHECKING:
@@ -144,6 +144,11 @@ def draw(
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the sheet; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    try:
+        check_weights(args.weights)
+    except FileNotFoundError as error:
+        print(f'queries: {error}', file=sys.stderr)
+        return 2
     import torch
 
     from colorization.checkpoints import default_weights_path, load_network

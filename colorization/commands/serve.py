@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dualattn.commands.files import check_weights
 from dualattn.commands.parser import CommandParser, explain
 
 EPILOG = """examples:
@@ -64,6 +65,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; see the exit codes in EPILOG."""
     args = parse_args(argv)
+    try:
+        for weights in args.weights:
+            check_weights(weights)
+    except FileNotFoundError as error:
+        print(f'serve: {error}', file=sys.stderr)
+        return 2
     # gradio reads these when it is imported
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     os.environ['HF_HUB_DISABLE_TELEMETRY'] = '1'

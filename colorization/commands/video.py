@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from dualattn.commands.files import check_weights
 from dualattn.commands.parser import CommandParser, explain
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, 'reconfigure'):  # a name that the terminal cannot show is printed escaped
             stream.reconfigure(errors='backslashreplace')
     logging.basicConfig(format='%(message)s')
+    try:
+        check_weights(args.weights)
+    except FileNotFoundError as error:
+        print(f'video: {error}', file=sys.stderr)
+        return 2
     # as Ctrl-C, so that no half-written file stays
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

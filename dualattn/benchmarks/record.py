@@ -30,7 +30,8 @@ class Timing:
         median: of the rounds.
         quartiles: the first and the third.
         rounds: how many were timed.
-        clock: 'process' (what this process computed, summed over its threads), 'wall', or 'gpu' (the device's events).
+        clock: 'process' (what this process computed, summed over its threads), 'children' (what those that it started
+            computed), 'wall', or 'gpu' (the device's events).
     """
 
     median: float

@@ -18,8 +18,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from dualattn.commands.files import check_new_file
+from dualattn.commands.files import check_new_file, check_weights
 from dualattn.commands.parser import CommandParser, describe, suggest
+from dualattn.io.published import WEIGHTS_SUFFIXES
 
 GROUP = 'dualattn.exporters'
 FORMATS = 'dualattn.formats'  # further formats, of other packages; each parses its own arguments
@@ -103,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         check_new_file(args.out, args.overwrite)
+        check_weights(args.weights)
+        check_weights(args.source if args.source.endswith(WEIGHTS_SUFFIXES) else None)
     except OSError as problem:
         print(f'export: {problem}', file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dualattn.io.files import as_folders
-from dualattn.io.published import suggest_download
+from dualattn.io.published import WEIGHTS_SUFFIXES, is_repository, suggest_download
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -19,10 +19,9 @@ __all__ = [
     'check_folder',
     'check_new_file',
     'check_new_folder',
+    'check_weights',
     'check_weights_files',
 ]
-
-SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors', '.ckpt')
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, str, Any]]:
@@ -128,6 +127,19 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                 )
 
 
+def check_weights(path: str | os.PathLike | None) -> None:
+    """Check that the weights of a network are there, before torch is loaded, which takes seconds.
+
+    Args:
+        path: a file or a folder; 'organization/name', a repository that is not asked; None for the packaged ones.
+
+    Raises:
+        FileNotFoundError: it is none of them; names the command that fetches the file, if there is one.
+    """
+    if path is not None and not is_repository(path) and not Path(path).exists():
+        raise FileNotFoundError(f'{path}: no such weights file{suggest_download(path)}')
+
+
 def check_weights_files(cfg: Config, keys: Sequence[str]) -> None:
     """Check that the files of weights that a model needs before it is built are there.
 
@@ -139,7 +151,7 @@ def check_weights_files(cfg: Config, keys: Sequence[str]) -> None:
         FileNotFoundError: one is missing; names the entry, and the command that fetches the file, if there is one.
     """
     for name, key, value in _walk(cfg.get('model') or {}, 'model'):
-        if key not in keys or not isinstance(value, str) or not value.endswith(SUFFIXES) or '://' in value:
+        if key not in keys or not isinstance(value, str) or not value.endswith(WEIGHTS_SUFFIXES) or '://' in value:
             continue
         if not Path(value).expanduser().exists():
             raise FileNotFoundError(

@@ -8,6 +8,7 @@ import errno
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -20,9 +21,19 @@ from pathlib import Path
 
 from dualattn.io.files import hash_file, write_whole
 
-__all__ = ['DownloadError', 'PublishedFile', 'fetch_published', 'find_published', 'suggest_download']
+__all__ = [
+    'WEIGHTS_SUFFIXES',
+    'DownloadError',
+    'PublishedFile',
+    'fetch_published',
+    'find_published',
+    'is_repository',
+    'suggest_download',
+]
 
 GROUP = 'dualattn.weights'
+WEIGHTS_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt')
+_REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', re.ASCII)
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds that a server may be silent
 TRIES = 5  # connections without a single new byte, one after the other, until we give up
@@ -63,6 +74,13 @@ def find_published() -> dict[str, PublishedFile]:
     """Return the published files that the installed packages know, by their names."""
     files = [file for entry in entry_points(group=GROUP) for file in entry.load()]
     return {file.name: file for file in sorted(files, key=lambda file: file.name)}
+
+
+def is_repository(name: str | os.PathLike) -> bool:
+    """Tell whether a name that is no path means a repository: 'organization/name', without the suffix of weights."""
+    text = os.fspath(name)
+    is_file = text.endswith((*WEIGHTS_SUFFIXES, '.onnx'))
+    return bool(_REPOSITORY.fullmatch(text)) and not is_file and not os.path.exists(text)
 
 
 def suggest_download(path: str | os.PathLike) -> str:

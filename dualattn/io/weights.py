@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dualattn.io.files import list_files
+from dualattn.io.published import WEIGHTS_SUFFIXES
 
 __all__ = [
     'CheckpointError',
@@ -43,7 +44,6 @@ NESTS = ('params_ema', 'state_dict_ema', 'model_ema', 'params', 'state_dict', 'm
 FOLDER_NAMES = tuple(
     f'{name}{index}' for name in ('model.safetensors', 'pytorch_model.bin') for index in ('', '.index.json')
 )
-FOLDER_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt')
 MAX_JSON_BYTES = 32 * 2**20  # of a config or an index; the largest models' indices have some megabytes
 _MAX_NESTING = 4
 _HEAD_BYTES = 512
@@ -229,13 +229,13 @@ def _read_folder(folder: Path) -> Weights:
     """Read a folder in Hugging Face's form: weights under one of their usual names, and `config.json`, if any."""
     path = next((folder / name for name in FOLDER_NAMES if (folder / name).is_file()), None)
     if path is None:
-        files = list_files(folder, FOLDER_SUFFIXES)
+        files = list_files(folder, WEIGHTS_SUFFIXES)
         if len(files) != 1:
             names = [entry.name for entry in sorted(folder.iterdir())]
             what = ', '.join(file.name for file in files[:8]) if files else ', '.join(names[:8]) or 'nothing'
             raise CheckpointError(
                 f'{folder} is a folder {"with several weights files: name one of" if files else "without weights:"} '
-                f'{what}; expected {", ".join(FOLDER_NAMES)}, or one file with {", ".join(FOLDER_SUFFIXES)}'
+                f'{what}; expected {", ".join(FOLDER_NAMES)}, or one file with {", ".join(WEIGHTS_SUFFIXES)}'
             )
         (path,) = files
     config_file = folder / 'config.json'
@@ -374,7 +374,7 @@ def _check_archive(path: Path) -> None:
             f'{path} is a TorchScript program, which holds code; save the plain state dict where it was made'
         )
     if not any(name.endswith('data.pkl') for name in names):
-        inside = [name for name in names if name.lower().endswith(FOLDER_SUFFIXES)] or names
+        inside = [name for name in names if name.lower().endswith(WEIGHTS_SUFFIXES)] or names
         raise CheckpointError(
             f'{path} is a zip archive but no file of torch.save; it holds {", ".join(inside[:3]) or "nothing"}'
             f'{", ..." if len(inside) > 3 else ""}: unpack it and name the weights inside'

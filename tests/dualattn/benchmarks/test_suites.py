@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 from dualattn.benchmarks import backbones, operators, scaling, startup
+from dualattn.benchmarks.record import Row, Run, Timing
 from dualattn.benchmarks.suite import Goal, Table, find_suites, summarize
 from dualattn.commands.parser import CommandParser
 
@@ -115,9 +116,45 @@ def test_scaling_is_measured():
     assert rows[2].figures['gmacs'] == pytest.approx(2 * rows[0].figures['gmacs'])
 
 
-def test_start_up_judges_the_help(make_run):
-    run = make_run({((), 'dualattn --help'): 0.3, ((), 'import torch'): 3.0})
-    assert [(goal.value, goal.is_met) for goal in startup.judge(run)] == [(0.3, True)]
+def test_start_up_judges_help_refusals_and_the_demo():
+    def timing(seconds, clock='children'):
+        return Timing(seconds, (seconds, seconds), 3, clock)
+
+    rows = [
+        Row({}, 'import torch', timing(3.0, 'wall')),
+        Row({}, 'dualattn --help', timing(0.1)),
+        Row({}, 'dualattn train --help', timing(0.6)),
+        Row({}, 'dualattn colorize --help', timing(0.2)),
+        Row({}, 'dualattn train without its data', timing(1.0, 'wall'), dict(lines=2)),
+        Row({}, 'dualattn demo', figures=dict(lines=60)),
+    ]
+    run = Run({}, '', '', {}, rows=rows)
+    assert [(goal.text, goal.value, goal.is_met, goal.timed) for goal in startup.judge(run)] == [
+        ('seconds of dualattn train --help, the slowest of 3', 0.6, False, True),
+        ('seconds of dualattn train without its data', 1.0, True, True),
+        ('lines of dualattn train without its data', 2, False, False),
+        ('lines of dualattn demo', 60, True, False),
+    ]
+    assert [row[1:] for row in startup.tabulate(run).rows][3:] == [
+        ['0.20', '0.20 to 0.20', 'CPU', ''],
+        ['1.00', '1.00 to 1.00', 'wall', '2'],
+        ['', '', '', '60'],
+    ]
+
+
+def test_start_up_measures_what_other_processes_compute(monkeypatch):
+    """Of what starts in a moment; a process that does not refuse what it should is no figure."""
+    monkeypatch.setattr(startup, 'PROCESSES', dict(python=['-c', '']))
+    monkeypatch.setattr(startup, 'REFUSALS', {'train without a config': ['train', 'absent.py']})
+    monkeypatch.setattr(startup, 'find_verbs', lambda: ['weights'])
+    monkeypatch.setattr(startup, '_make_photo', lambda path: False)
+    rows = {row.side: row for row in startup.measure(argparse.Namespace(rounds=1, demo=False))}
+    assert list(rows) == ['python', 'dualattn --help', 'dualattn weights --help', 'train without a config']
+    assert rows['dualattn --help'].time.clock == 'children' and rows['python'].time.clock == 'wall'
+    assert rows['train without a config'].figures == dict(lines=1)
+    monkeypatch.setattr(startup, 'REFUSALS', dict(help=['train', '--help']))
+    with pytest.raises(RuntimeError, match='ended with 0, expected 2'):
+        list(startup.measure(argparse.Namespace(rounds=1, demo=False)))
 
 
 @pytest.mark.parametrize('what', ['forward', 'train'])

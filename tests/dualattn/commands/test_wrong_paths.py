@@ -1,6 +1,8 @@
 """A folder where a file is expected, the reverse, and what is not there: one line each, and exit code 2."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -74,6 +76,35 @@ def test_one_line_says_what_was_expected(place, line, said, capsys):
     assert len(told.splitlines()) == 1 and '[Errno' not in told
     assert re.search(said, told), told
     assert sorted(place.rglob('*')) == before  # nothing was begun
+
+
+WITHOUT_WEIGHTS = [
+    'colorize photo.png --weights gone.safetensors',
+    'video film.mp4 out.mkv --weights gone.pth',
+    'serve --weights gone.safetensors',
+    'queries photo.png -o sheet.png --weights gone.onnx',
+    'curve photos -o curve.png --weights packaged gone.pth',
+    'convert gone.pth -o new.safetensors',
+    'export onnx gone.safetensors -o new.onnx',
+    'export onnx dualattn_tiny --weights vgg19-dcbb9e9d.pth -o new.onnx',
+]
+
+
+def test_weights_that_are_not_there_are_refused_before_torch_is_loaded(place):
+    code = (
+        'import sys\n'
+        'from dualattn.commands.front import main\n'
+        f'codes = [main(line.split()) for line in {WITHOUT_WEIGHTS!r}]\n'
+        'print(codes, "torch" in sys.modules)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout == f'{[2] * len(WITHOUT_WEIGHTS)} False\n'
+    told = done.stderr.splitlines()
+    assert len(told) == len(WITHOUT_WEIGHTS)
+    for line, command in zip(told, WITHOUT_WEIGHTS, strict=True):
+        name = re.search(r'\w*(gone|vgg19)\S*', command)[0]
+        assert line.startswith(f'{command.split()[0]}: {name}: no such weights file')
+    assert told[-1].endswith('fetch it with: dualattn weights get vgg19')
 
 
 def test_the_systems_own_errors_are_told_in_words(tmp_path):

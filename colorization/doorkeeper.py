@@ -8,14 +8,14 @@ would be shown as a page of this server, and an event could have any file of the
 import asyncio
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from colorization.visitors import PageError, VisitorFiles
 
@@ -82,7 +82,7 @@ class Doorkeeper:
             await send({'type': 'websocket.close', 'code': 1008})
             return
 
-        async def send_with_headers(message: dict) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message['type'] == 'http.response.start':
                 more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, 'headers': [*message.get('headers', ()), *more]}
@@ -95,11 +95,11 @@ class Doorkeeper:
         except RefusedError as refused:
             # plain text for an upload, of which the page shows all; an event's reason is looked for in JSON
             text = str(refused)
-            kind, content = (PlainTextResponse, text)
-            if scope['path'] != f'{_API}/upload':
-                kind, content = (JSONResponse, {'detail': text})
             headers = {'connection': 'close'}  # what is left of the request is not waited for
-            await kind(content, refused.status, headers)(scope, receive, send_with_headers)
+            answer: Response = PlainTextResponse(text, refused.status, headers)
+            if scope['path'] != f'{_API}/upload':
+                answer = JSONResponse({'detail': text}, refused.status, headers)
+            await answer(scope, receive, send_with_headers)
 
     async def _answer(self, scope: dict, receive: Callable, send: Callable) -> None:
         path, method = scope['path'], scope['method']

@@ -20,7 +20,7 @@ __all__ = ['make_app', 'make_page']
 
 VISIBLE = 45, 75  # lightness in Lab units
 MAX_VISITORS = 256  # of whom gradio remembers what they see; it would of 10,000
-SWATCHES: dict[str, str] = dict(
+SWATCHES: dict[str, Any] = dict(
     html_template="""
 <p>Also likely here</p>
 {{#each value}}
@@ -64,9 +64,12 @@ def make_page(desk: Desk) -> Any:
         return run
 
     # Chooser, weights, strengths and reach come with each event, in this order.
-    def begin(session: Session | None, number: int, weights: str, chroma: float, vividness: float, reach: str) -> Draft:
+    def require(session: Session | None) -> Session:
         if session is None:
             raise PageError('upload a photograph first')
+        return session
+
+    def begin(session: Session, number: int, weights: str, chroma: float, vividness: float, reach: str) -> Draft:
         draft = desk.work_on(session, number, weights, chroma, vividness)
         desk.set_reach(draft, reach)
         return draft
@@ -96,6 +99,7 @@ def make_page(desk: Desk) -> Any:
 
     def click(session: Session | None, meaning: str, color: str, *settings: Any) -> tuple:
         event: gr.SelectData = settings[-1]
+        session = require(session)
         draft = begin(session, *settings[:-1])
         height, width = draft.preview_gray(PREVIEW_SIDE).shape
         value = {'this colour': _to_hex(color), 'leave gray': 'gray', 'leave as it is': 'keep'}.get(meaning)
@@ -107,6 +111,7 @@ def make_page(desk: Desk) -> Any:
 
     def take_offer(session: Session | None, *settings: Any) -> tuple:
         event: gr.EventData = settings[-1]
+        session = require(session)
         begin(session, *settings[:-1])
         color = getattr(event, 'color', None)
         desk.change_hint(session, color)
@@ -114,6 +119,7 @@ def make_page(desk: Desk) -> Any:
 
     def undo(every: bool) -> Callable:
         def run(session: Session | None, *settings: Any) -> tuple:
+            session = require(session)
             begin(session, *settings)
             desk.drop_hint(session, every)
             return show(session)
@@ -130,9 +136,7 @@ def make_page(desk: Desk) -> Any:
         return run
 
     def save(session: Session | None, form: str, *settings: Any) -> Any:
-        if session is None:
-            raise PageError('upload a photograph first')
-        return gr.update(value=str(desk.save(session, form, *settings)), interactive=True)
+        return gr.update(value=str(desk.save(require(session), form, *settings)), interactive=True)
 
     def save_all(session: Session | None, form: str, weights: str, chroma: float, vividness: float, reach: str) -> Any:
         if session is None:

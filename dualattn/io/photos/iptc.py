@@ -77,16 +77,18 @@ def of_tiff(value: object, resources: object, byte_order: str) -> bytes | None:
 
 
 def of_png(text: dict[str, str]) -> bytes | None:
-    """Return the records of a PNG: a text with a name, a length and hexadecimal digits, of records or of resources."""
-    raw = text.get(PNG_TEXT) or text.get('Raw profile type 8bim')
-    if not raw:
-        return None
-    parts = str(raw).split(None, 2)
+    """Return the records of a PNG: a hidden text of records or of resources."""
+    data = unhide(text.get(PNG_TEXT) or text.get('Raw profile type 8bim'))
+    return of_resources(data) if data is not None and data.startswith(b'8BIM') else data
+
+
+def unhide(raw: str | None) -> bytes | None:
+    """Return what ImageMagick hides in a text of a PNG as a name, a length and hexadecimal digits; None for nothing."""
+    parts = str(raw or '').split(None, 2)
     try:
-        data = binascii.unhexlify(''.join(parts[2].split()))
+        return binascii.unhexlify(''.join(parts[2].split())) or None
     except (IndexError, binascii.Error):
         return None
-    return of_resources(data) if data.startswith(b'8BIM') else data or None
 
 
 def resources(records: bytes) -> bytes:

@@ -12,6 +12,10 @@ NAMESPACES = {
     'dualattn': 'urn:dualattn:provenance:1',
 }
 _END = re.compile(rb'</\s*rdf:RDF\s*>')
+# XMP specification part 3, 1.1.3.1
+_EXTENSION = re.compile(
+    rb'\s+xmpNote:HasExtendedXMP\s*=\s*(?:"[^"]*"|\'[^\']*\')|<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>'
+)
 # what `add` writes, at the end of a packet
 _BLOCK = re.compile(
     rb'<rdf:Description rdf:about=""(?: xmlns:\w+="[^"]*")+>(?:(?!</?rdf:Description).)*</rdf:Description>\Z', re.DOTALL
@@ -21,6 +25,11 @@ _EMPTY = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
 )
+
+
+def without_extension(packet: bytes | None) -> bytes | None:
+    """Return a packet that names no further one, as that of a JPEG does where it goes on in segments of its own."""
+    return packet and _EXTENSION.sub(b'', packet)
 
 
 def upright(packet: bytes | str | None) -> bytes | None:

@@ -11,11 +11,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from dualattn.io.photos import iptc, metadata
+from dualattn.io.photos import iptc, metadata, xmp
 from dualattn.io.photos.photo import ImageError
 from dualattn.io.photos.reading.source import Decoded, Source, scale_bits
 
 _END = b'\xff\xd9'
+_FURTHER_XMP = b'http://ns.adobe.com/xmp/extension/\0'
 # What is put before the end to see whether bits are missing there: they would be taken for those. No byte is 0xFF.
 _FILLERS = (b'\x55\xaa' * 64, b'\x00\x7e' * 64, b'\x9b\x31' * 64)
 # CharLS, which reads JPEG-LS, can be made to run for ever by a damaged header
@@ -83,6 +84,9 @@ def decode(source: Source) -> Decoded:
 
 def _with_metadata(image: Image.Image, pixels: np.ndarray, space: str, frame: _Frame, source: Source) -> Decoded:
     orientation, exif = metadata.read_exif(image, source.path)
+    further = sum(len(segment) for segment in frame.applications if segment[4:].startswith(_FURTHER_XMP))
+    if further:
+        source.warn('%d bytes of XMP data that go on behind its first packet are left out', further)
     return Decoded(
         pixels,
         space,
@@ -92,7 +96,7 @@ def _with_metadata(image: Image.Image, pixels: np.ndarray, space: str, frame: _F
         exif,
         metadata.read_dpi(image, exif, orientation),
         metadata.read_text(image),
-        metadata.read_xmp(image),
+        xmp.without_extension(metadata.read_xmp(image)),
         iptc.of_jpeg(frame.applications),
     )
 

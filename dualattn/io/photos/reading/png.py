@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from dualattn.io.photos import color_profile, iptc, metadata
+from dualattn.io.photos import color_profile, iptc, metadata, xmp
 from dualattn.io.photos.color_profile import ProfileError
 from dualattn.io.photos.photo import ImageError
 from dualattn.io.photos.reading.source import Decoded, Source, color_key_alpha, scale_bits
@@ -103,7 +103,7 @@ def decode(source: Source) -> Decoded:
             exif,
             metadata.read_dpi(image, exif, orientation),
             metadata.read_text(image),
-            metadata.read_xmp(image),
+            metadata.read_xmp(image) or xmp.upright(iptc.unhide(image.info.get('Raw profile type xmp'))),
             iptc.of_png(getattr(image, 'text', {})),
         )
 

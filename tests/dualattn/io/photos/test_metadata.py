@@ -214,3 +214,36 @@ def test_comment_of_a_jpeg_survives(tmp_path, caplog):
 def test_exif_data_that_are_none_are_an_error_with_the_name(tmp_path):
     with pytest.raises(ImageError, match=r'a\.jpg: cannot be written as JPEG'):
         write_photo(Photo(RGB, exif=b'none at all'), tmp_path / 'a.jpg')
+
+
+PACKET = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"%s dc:source="Oma">%s</rdf:Description>'
+    b'</rdf:RDF></x:xmpmeta>'
+)
+
+
+def test_xmp_that_imagemagick_hides_in_a_text(tmp_path):
+    chunks = PngImagePlugin.PngInfo()
+    packet = PACKET % (b'', b'')
+    chunks.add_text('Raw profile type xmp', f'\nxmp\n{len(packet):8}\n{packet.hex()}\n', zip=True)
+    chunks.add_text('Title', 'Oma')
+    Image.fromarray(RGB).save(tmp_path / 'a.png', pnginfo=chunks)
+    photo = read_photo(tmp_path / 'a.png')
+    assert photo.xmp == packet and photo.text == {'Title': 'Oma'}
+
+
+@pytest.mark.parametrize('as_attribute', [False, True])
+def test_xmp_that_goes_on_in_further_segments_is_said(tmp_path, as_attribute, caplog):
+    """A first packet that names others which are no longer there would be wrong."""
+    space, name = b' xmlns:xmpNote="http://ns.adobe.com/xmp/note/"', b'xmpNote:HasExtendedXMP'
+    attribute, element = b' %s="%s"' % (name, b'A' * 32), b'<%s>%s</%s>' % (name, b'A' * 32, name)
+    parts = (space + attribute, b'') if as_attribute else (space, element)
+    Image.fromarray(RGB).save(tmp_path / 'a.jpg', xmp=PACKET % parts)
+    data = (tmp_path / 'a.jpg').read_bytes()
+    further = b'http://ns.adobe.com/xmp/extension/\0' + b'A' * 32 + struct.pack('>II', 5, 0) + b'<rdf>'
+    segment = b'\xff\xe1' + struct.pack('>H', 2 + len(further)) + further
+    at = data.index(b'\xff\xdb')
+    (tmp_path / 'a.jpg').write_bytes(data[:at] + segment + data[at:])
+    assert read_photo(tmp_path / 'a.jpg').xmp == PACKET % (space, b'')
+    assert 'behind its first packet are left out' in caplog.text

@@ -140,7 +140,11 @@ def find_packaged() -> list[Path]:
 
 def find_faults() -> list[str]:
     """List what is known to go wrong with what is installed, each with its remedy."""
+    from dualattn.ops.library import LOAD_PROBLEM
+
     faults = []
+    if 'could not be loaded' in LOAD_PROBLEM:
+        faults.append(f'{LOAD_PROBLEM}; delete the file, and `dualattn check --build` compiles the kernels anew')
     versions = {name: found for name in OPENCVS if (found := find_version(name))}
     if len(set(versions.values())) > 1:  # of one version they are the same module
         faults.append(

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ['build_kernels', 'choose_build', 'find_cached_kernels', 'make_extension']
+__all__ = ['build_kernels', 'choose_build', 'find_cached_kernels', 'find_damage', 'make_extension']
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -153,6 +153,22 @@ def find_cached_kernels(torch_version: str) -> list[Path]:
     return sorted(folder.glob('_C*.so'))
 
 
+def _sum_of(library: Path) -> Path:
+    return library.with_name(f'{library.name}.sha256')
+
+
+def find_damage(library: Path) -> str:
+    """Say what is wrong with a library in the cache, '' if nothing is.
+
+    It is asked before the system maps the file: a library that was cut, as on a full disk, would end the process.
+    """
+    try:
+        expected, content = _sum_of(library).read_text(encoding='utf-8').strip(), library.read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        return f'its SHA-256 cannot be compared ({error})'
+    return '' if hashlib.sha256(content).hexdigest() == expected else 'it has changed since it was compiled'
+
+
 def build_kernels() -> Path:
     """Compile the kernels for the torch that is installed, into the cache; takes a minute or two.
 
@@ -164,6 +180,8 @@ def build_kernels() -> Path:
             compiler failed.
     """
     import torch
+
+    from dualattn.io.files import write_whole
 
     build, reason = choose_build()
     if build == 'none':
@@ -186,7 +204,10 @@ def build_kernels() -> Path:
         made = sorted(Path(work).glob('dualattn/_C*.so'))
         if done.returncode or not made:
             raise RuntimeError(f'the kernels could not be compiled:\n{done.stdout[-4000:]}')
-        return made[0].replace(folder / made[0].name)
+        target = folder / made[0].name
+        with write_whole(_sum_of(target)) as aside:
+            aside.write_text(hashlib.sha256(made[0].read_bytes()).hexdigest(), encoding='utf-8')
+        return made[0].replace(target)
 
 
 if __name__ == '__main__':

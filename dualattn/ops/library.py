@@ -26,7 +26,7 @@ from torch.library import Library, register_fake, register_vmap
 from torch.utils.flop_counter import register_flop_formula
 
 from dualattn.ops import reference
-from dualattn.ops.build import find_cached_kernels
+from dualattn.ops.build import find_cached_kernels, find_damage
 
 __all__ = [
     'LOAD_PROBLEM',
@@ -306,7 +306,8 @@ _register_autocast('cuda', 'AutocastCUDA')
 
 def _load() -> tuple[ctypes.CDLL | None, str]:
     """Return the library, or None and the reason: the one of the package, or the one that was compiled later."""
-    files = [*sorted(PACKAGE.glob('_C*.so')), *find_cached_kernels(torch.__version__)]
+    cached = find_cached_kernels(torch.__version__)
+    files = [*sorted(PACKAGE.glob('_C*.so')), *cached]
     if not files:
         return None, 'the kernels were not compiled: `dualattn check --build` does it, see `dualattn check`'
     version = tuple(int(part) for part in torch.__version__.split('.')[:2])
@@ -314,6 +315,9 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
         return None, f'the kernels need torch >= {".".join(map(str, MIN_TORCH))}, this is {torch.__version__}'
     problems = []
     for file in files:
+        if file in cached and (damage := find_damage(file)):
+            problems.append(f'{file} could not be loaded: {damage}')
+            continue
         try:
             torch.ops.load_library(str(file))
             library = ctypes.CDLL(str(file))

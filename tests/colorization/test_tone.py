@@ -89,6 +89,7 @@ def test_a_panorama_is_no_gray_photograph(turn):
     assert not is_in_color(sepia.swapaxes(0, 1) if turn else sepia)
 
 
+@pytest.mark.timeout(3600)  # the long one reads every photograph, on whatever machine
 @pytest.mark.parametrize('step', [4, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.long])])
 def test_photographs_that_nobody_has_looked_at(step, data_root):
     files = list_images([data_root / 'photos' / 'val'], recursive=True)

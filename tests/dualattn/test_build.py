@@ -1,5 +1,6 @@
 """Kernels that were compiled later, into a cache: whose they are, and what becomes of broken ones."""
 
+import hashlib
 import logging
 import os
 import subprocess
@@ -12,6 +13,9 @@ import torch
 
 from dualattn.io.files import find_cache_folder
 from dualattn.ops import build, library
+
+LOADED = next(iter(sorted(library.PACKAGE.glob('_C*.so'))), None)
+needs_kernels = pytest.mark.skipif(LOADED is None, reason='the package has no compiled kernels')
 
 
 @pytest.fixture
@@ -35,6 +39,23 @@ def test_broken_cache_falls_back_with_the_reason(cache, content, caplog):
         compiled, reason = library._load()
     assert compiled is None and f'{cache / "_C.abi3.so"} could not be loaded' in reason
     assert 'delete the file' in caplog.text
+
+
+@needs_kernels
+def test_a_library_that_was_cut_is_not_mapped(cache):
+    """The system would end the process with a bus error."""
+    content = LOADED.read_bytes()
+    cache.mkdir(parents=True)
+    file = cache / '_C.abi3.so'
+    file.with_name('_C.abi3.so.sha256').write_text(hashlib.sha256(content).hexdigest())
+    file.write_bytes(content)
+    assert build.find_damage(file) == '' and library._load()[1] == ''
+    for part in (content[:5000], content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        file.write_bytes(part)
+        compiled, reason = library._load()
+        assert compiled is None and reason == f'{file} could not be loaded: it has changed since it was compiled'
+    file.with_name('_C.abi3.so.sha256').unlink()
+    assert 'its SHA-256 cannot be compared' in library._load()[1]
 
 
 def test_cache_belongs_to_torch_and_to_the_sources(cache, tmp_path, monkeypatch):
@@ -81,6 +102,7 @@ def test_a_user_without_a_home(monkeypatch):
 @pytest.mark.skipif(sys.platform == 'win32', reason='the kernels are written for GCC and Clang')
 def test_built_kernels_are_loaded(cache, monkeypatch):
     monkeypatch.setenv('DUALATTN_BUILD', 'cpu')
-    assert build.build_kernels().parent == cache
+    file = build.build_kernels()
+    assert file.parent == cache and build.find_damage(file) == ''
     compiled, reason = library._load()
     assert compiled is not None and reason == ''

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -128,7 +129,12 @@ class FilmJob:
                 self.messages.append('the pieces of an earlier run had other settings, and were made anew')
             for path in self.folder.glob(f'*{_PIECE_SUFFIX}'):
                 path.unlink()
-            pieces = survey(self.film, progress, self.longest)
+            try:
+                pieces = survey(self.film, progress, self.longest)
+            except FilmError:
+                with suppress(OSError):  # something of an earlier run is there
+                    self.folder.rmdir()
+                raise
             write_json(self.folder / _PLAN, dict(settings=settings, pieces=[asdict(piece) for piece in pieces]))
         guides = make_guides(self.film, pieces, self.notes, self.colorizer)
         self._color(pieces, guides, progress)

@@ -56,6 +56,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--queue', type=int, default=16, help='how many may wait (16)')
     parser.add_argument('--seconds', type=float, default=600, help='for the photographs of one ZIP (600)')
     args = parser.parse_args(argv)
+    if not 0 <= args.port <= 65535:
+        parser.error(f'--port has to be from 0 to 65535, got {args.port}')
     for name in ('max_megapixels', 'max_megabytes', 'max_gigabytes', 'max_files', 'queue', 'seconds'):
         if not getattr(args, name) > 0:
             parser.error(f'--{name.replace("_", "-")} has to be above 0, got {getattr(args, name)}')
@@ -173,7 +175,10 @@ def serve(args: argparse.Namespace, folder: Path) -> int:
     )
     logging.getLogger('uvicorn.error').addFilter(is_worth_a_line)
     server = uvicorn.Server(config)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's, which has said why it cannot listen
+        return 2
     return 0 if server.started else 2
 
 

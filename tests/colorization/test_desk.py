@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from colorization.commands.colorize import main as colorize
-from colorization.commands.serve import name_weights
+from colorization.commands.serve import name_weights, parse_args
 from colorization.desk import Desk, Limits, PageError, draw_hints
 from colorization.models import build_network
 from colorization.pipeline import Colorizer
@@ -347,3 +347,14 @@ def test_the_longest_unused_session_makes_room(desk, drop):
     assert files_below(desk.folder) == []
     with pytest.raises(PageError, match='upload a photograph first'):
         desk.work_on(first, 0, *SETTINGS)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [['--port', '65536'], ['--port', '-1'], ['--queue', '0'], ['--max-gigabytes', 'nan'], ['--seconds', '-1']],
+)
+def test_options_of_serve(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_args(arguments)
+    assert ended.value.code == 2 and arguments[0] in capsys.readouterr().err
+    assert parse_args(['--allow-host', 'a.example', '--allow-host', 'b']).allow_host == ['a.example', 'b']

@@ -42,6 +42,8 @@ def decode(source: Source, kind: str) -> Decoded:
             exact = imagecodecs.avif_decode(data, index=0, numthreads=1) if bits > 8 else None
         loaded = _load(image, data, source)
         orientation, exif = metadata.read_exif(image, source.path)
+        if kind == 'AVIF':
+            exif = _exif_of_avif(image, source) or exif
         pixels, space, alpha = _pixels(loaded) if exact is None else _exact(exact, bits, image)
         return Decoded(
             pixels,
@@ -113,6 +115,13 @@ def _profile_of_bmp(data: bytes) -> bytes | None:
         return None
     start, size = struct.unpack_from('<II', data, 14 + 112)
     return data[14 + start : 14 + start + size] or None
+
+
+def _exif_of_avif(image: Image.Image, source: Source) -> bytes | None:
+    """Return the entries that the file has: where it turns the image itself, Pillow's are a copy without accents."""
+    decoder = getattr(image, '_decoder', None)
+    block = next((item for item in decoder.get_info()[4:5] if isinstance(item, bytes)), None) if decoder else None
+    return metadata.keep_exif(lambda: metadata.load_exif(block), source.path)[1] if block else None
 
 
 def _describe_avif(data: bytes, profile: bytes | None) -> tuple[int, bytes | None]:

@@ -109,6 +109,24 @@ def test_texts_and_types_of_exif_survive_byte_for_byte(tmp_path, order, source, 
     assert {tag: found.get(tag) for tag in TEXTS | DETAILS} == TEXTS | DETAILS
 
 
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_texts_of_an_avif_that_turns_itself(tmp_path, orientation):
+    block = exif_block('>')
+    Image.fromarray(SMOOTH).save(tmp_path / 'a.avif', exif=block)
+    data = (tmp_path / 'a.avif').read_bytes()
+    if orientation != 1:  # EXIF says 6, the file itself nothing, and that holds
+        entry = struct.pack('>HHII', 0x10E, *struct.unpack_from('>HII', block, block.index(b'\x01\x0e') + 2))
+        assert entry in data
+        turned = block.replace(entry, struct.pack('>HHIHH', 0x112, 3, 1, orientation, 0), 1)
+        data = data.replace(block[6:], turned[6:])
+    (tmp_path / 'a.avif').write_bytes(data)
+    photo = read_photo(tmp_path / 'a.avif')
+    assert photo.pixels.shape == SMOOTH.shape
+    write_photo(photo, tmp_path / 'b.tif')
+    found = entries_of((tmp_path / 'b.tif').read_bytes())
+    assert found[0x8298] == TEXTS[0x8298] and found[0x9286] == DETAILS[0x9286]
+
+
 def test_broken_exif_does_not_cost_the_photograph(tmp_path, caplog):
     Image.fromarray(RGB).save(tmp_path / 'a.png', exif=b'Exif\0\0garbage that is no directory')
     photo = read_photo(tmp_path / 'a.png')

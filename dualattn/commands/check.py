@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -181,10 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print('compiling the kernels, a minute or two ...', flush=True)
         try:
-            print(f'compiled: {build_kernels()}\n')
+            print(f'compiled: {build_kernels()}\n', flush=True)
         except (RuntimeError, OSError) as error:
             print(f'check --build: {error}', file=sys.stderr)
             return 1
+        # this process has looked for kernels before there were these
+        return subprocess.run([sys.executable, '-m', 'dualattn', 'check']).returncode
     faults = []
     show_versions()
     print('\nextras')

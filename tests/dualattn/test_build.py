@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dualattn.commands import check
 from dualattn.io.files import find_cache_folder
 from dualattn.ops import build, library
 
@@ -56,6 +57,23 @@ def test_a_library_that_was_cut_is_not_mapped(cache):
         assert compiled is None and reason == f'{file} could not be loaded: it has changed since it was compiled'
     file.with_name('_C.abi3.so.sha256').unlink()
     assert 'its SHA-256 cannot be compared' in library._load()[1]
+
+
+@needs_kernels
+def test_what_was_built_is_in_the_report(cache, monkeypatch, capfd):
+    """Also where a broken library stood in its place before, which this process could not load."""
+
+    def build_kernels():
+        cache.mkdir(parents=True)
+        (cache / 'report').touch()
+        return cache / 'report'
+
+    monkeypatch.setattr(build, 'build_kernels', build_kernels)
+    monkeypatch.setattr(library, 'LOAD_PROBLEM', 'broken could not be loaded')
+    assert check.find_faults()[0].startswith('broken could not be loaded; delete the file')
+    assert check.main(['--build']) == 0
+    said = capfd.readouterr().out
+    assert f'compiled: {cache / "report"}' in said and 'CPU kernels: built' in said and 'no faults found' in said
 
 
 def test_cache_belongs_to_torch_and_to_the_sources(cache, tmp_path, monkeypatch):

@@ -104,8 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         check_new_file(args.out, args.overwrite)
-        check_weights(args.weights)
-        check_weights(args.source if args.source.endswith(WEIGHTS_SUFFIXES) else None)
+        if args.source.endswith(WEIGHTS_SUFFIXES):
+            check_weights(args.source)
+        elif args.source != 'packaged':  # which is weights itself, as is said further on
+            check_weights(args.weights)
     except OSError as problem:
         print(f'export: {problem}', file=sys.stderr)
         return 2

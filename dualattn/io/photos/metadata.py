@@ -29,7 +29,7 @@ _DROPPED_EXIF = (
     _TAGS.ColorSpace,
 )
 # entries without a type of their own (EXIF 3.0, 4.6.5 and 4.6.6), by the directory that they stand in
-_UNDEFINED = {
+_UNDEFINED: dict[int, set[int]] = {
     ExifTags.IFD.Exif: {34856, 36864, 37121, 37510, 40960, 41484, 41728, 41729, 41730, 41995, 42082},
     ExifTags.IFD.GPSInfo: {27, 28},
 }
@@ -191,17 +191,17 @@ def with_types(block: bytes) -> bytes:
     start = 6 if block.startswith(b'Exif') else 0
     order = '<' if data[start : start + 2] == b'II' else '>'
 
-    def walk(at: int, undefined: set[int]) -> None:
+    def walk(at: int, undefined: set[int], groups: dict[int, set[int]]) -> None:
         at += start
         (count,) = struct.unpack_from(f'{order}H', data, at)
         for entry in range(at + 2, at + 2 + 12 * count, 12):
             tag, kind, _, value = struct.unpack_from(f'{order}HHII', data, entry)
             if kind == TiffTags.BYTE and tag in undefined:
                 struct.pack_into(f'{order}H', data, entry + 2, TiffTags.UNDEFINED)
-            elif tag in _UNDEFINED:
-                walk(value, _UNDEFINED[tag])
+            elif tag in groups and kind == TiffTags.LONG:
+                walk(value, groups[tag], {})  # what a broken file says inside of one is no pointer
 
-    walk(struct.unpack_from(f'{order}I', data, start + 4)[0], set())
+    walk(struct.unpack_from(f'{order}I', data, start + 4)[0], set(), _UNDEFINED)
     return bytes(data)
 
 

@@ -56,11 +56,15 @@ def test_arguments_that_cannot_be(arguments, capsys):
 
 def test_damage_on_the_way_is_told(make_film, tmp_path, capsys):
     source = make_film('f.mp4', *X264, '-movflags', 'faststart', frames=30)
-    source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
-    assert main([str(source), str(tmp_path / 'out.mp4')]) == 1
-    assert '--allow-truncated' in capsys.readouterr().err
-    assert not (tmp_path / 'out.mp4').exists()
-    assert main([str(source), str(tmp_path / 'out.mp4'), '--allow-truncated']) == 0
+    whole = source.read_bytes()
+    kept, middle = len(whole) * 2 // 3, len(whole) // 2
+    for broken, code in ((whole[:kept], 2), (whole[:middle] + bytes(kept - middle) + whole[kept:], 1)):
+        source.write_bytes(broken)  # cut off, which is found before anything is written, and damaged
+        assert main([str(source), str(tmp_path / 'out.mp4'), '--overwrite']) == code
+        assert '--allow-truncated' in capsys.readouterr().err
+        assert not (tmp_path / 'out.mp4').exists()
+        assert main([str(source), str(tmp_path / 'out.mp4'), '--allow-truncated']) == 0
+        (tmp_path / 'out.mp4').unlink()
 
 
 def test_stopped_film_goes_on(make_film, colorizer, tmp_path, capsys, monkeypatch):

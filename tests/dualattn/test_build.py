@@ -50,7 +50,7 @@ def test_a_library_that_was_cut_is_not_mapped(cache):
     file = cache / '_C.abi3.so'
     file.with_name('_C.abi3.so.sha256').write_text(hashlib.sha256(content).hexdigest())
     file.write_bytes(content)
-    assert build.find_damage(file) == '' and library._load()[1] == ''
+    assert build.find_damage(file) == ''  # and is not loaded: the file changes below, and with it what is mapped
     for part in (content[:5000], content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
         file.write_bytes(part)
         compiled, reason = library._load()

@@ -43,18 +43,28 @@ def data_root():
     return path
 
 
+@pytest.fixture(scope='session')
+def describe_tiny_mpt():
+    """Function that gives the description of an MPT with every part of the large one and 60,000 parameters."""
+
+    def describe():
+        return dict(
+            type='MPT',
+            encoder='dualattn_mpt',
+            encoder_kwargs=dict(depths=(1, 1, 1, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, window_size=4),
+            decoder_dims=(16, 16, 16),
+            num_queries=6,
+            depth=2,
+            num_heads=2,
+        )
+
+    return describe
+
+
 @pytest.fixture
-def tiny_mpt():
-    """Description of an MPT with every part of the large one and 60,000 parameters, as a new dict."""
-    return dict(
-        type='MPT',
-        encoder='dualattn_mpt',
-        encoder_kwargs=dict(depths=(1, 1, 1, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, window_size=4),
-        decoder_dims=(16, 16, 16),
-        num_queries=6,
-        depth=2,
-        num_heads=2,
-    )
+def tiny_mpt(describe_tiny_mpt):
+    """The description itself, as a new dict."""
+    return describe_tiny_mpt()
 
 
 @pytest.fixture

@@ -48,18 +48,9 @@ def stop(server, thread):
 
 
 @pytest.fixture(scope='module')
-def desk(tmp_path_factory):
-    description = dict(
-        type='MPT',
-        encoder='dualattn_mpt',
-        encoder_kwargs=dict(depths=(1, 1, 1, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, window_size=4),
-        decoder_dims=(16, 16, 16),
-        num_queries=6,
-        depth=2,
-        num_heads=2,
-    )
+def desk(tmp_path_factory, describe_tiny_mpt):
     folder = tmp_path_factory.mktemp('served')
-    return Desk({'tiny': Colorizer(build_network(description), size=64)}, folder, LIMITS)
+    return Desk({'tiny': Colorizer(build_network(describe_tiny_mpt()), size=64)}, folder, LIMITS)
 
 
 @pytest.fixture(scope='module')

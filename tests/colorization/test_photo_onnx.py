@@ -19,20 +19,10 @@ SHAPES = [(300, 420), (1, 1), (57, 33), (30, 400), (700, 64)]
 
 
 @pytest.fixture(scope='module')
-def network():
+def network(describe_tiny_mpt):
     """A network whose colours are strong, and partly outside sRGB."""
     torch.manual_seed(0)
-    config = dict(
-        type='MPT',
-        encoder='dualattn_mpt',
-        encoder_kwargs=dict(depths=(1, 1, 1, 1), embed_dims=(24, 24, 48, 48), stem_dim=8, window_size=4),
-        decoder_dims=(16, 16, 16),
-        num_queries=6,
-        depth=2,
-        num_heads=2,
-        inference_size=96,
-    )
-    network = build_network(config).eval()
+    network = build_network(describe_tiny_mpt() | dict(inference_size=96)).eval()
     for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.1)
